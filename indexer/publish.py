@@ -1,0 +1,136 @@
+"""Builds an index from the catalog, measures it, and makes it the one that readers open."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from simsearch import vectors
+from simsearch.catalog.catalog import Generation
+from simsearch.catalog.writing import Writer
+from simsearch.collection import Collection, EncoderEntry
+from simsearch.index.base import Ids, VectorIndex
+from simsearch.index.exact import ExactIndex, search_rows
+from simsearch.index.seal import seal
+from simsearch.vectors import Rows
+
+KINDS = ("auto", "exact", "ivf")
+AUTO_IVF_FROM = 200_000
+"""Works from which `auto` builds an inverted file; docs/benchmarks/index_scale.md shows where the two cross."""
+RECALL_WANTED = 0.98
+RECALL_QUERIES = 200
+BACKGROUND_PAIRS = 20_000
+
+
+def publish(collection: Collection, writer: Writer, entry: EncoderEntry, run: int, kind: str = "auto") -> Generation:
+    """Builds the index of an encoder aside, measures it, and publishes it. Readers see the old one or the new."""
+    rows, ids = collection.catalog.embeddings(entry.number, entry.info.dim)
+    index, recall = build(rows, ids, kind)
+    below = Path("index") / re.sub(r"[^\w.-]+", "-", f"{entry.info.name}-{entry.info.revision}")
+    folder = below / str(_next_number(collection.folder / below))
+    _write(index, collection.folder / folder)
+    generation = Generation(
+        encoder=entry.info,
+        folder=folder.as_posix(),
+        kind=index.kind,
+        parameters=index.parameters() | {"files": seal(collection.folder / folder)},
+        works=len(ids),
+        run=run,
+        recall_at_10=recall,
+        background=background(rows),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    for old in writer.publish(entry.number, generation):
+        shutil.rmtree(collection.folder / old, ignore_errors=True)
+    return generation
+
+
+def build(rows: Rows, ids: Ids, kind: str = "auto") -> tuple[VectorIndex, float | None]:
+    """(index over unit rows (n, dim), its recall@10 against exact search, or None where it is exact itself)."""
+    from simsearch.index.ivf import FEWEST, IvfIndex  # faiss itself is imported when it builds
+
+    if kind == "exact" or len(ids) < (AUTO_IVF_FROM if kind == "auto" else FEWEST):
+        exact = ExactIndex()
+        exact.build(rows, ids)
+        return exact, None
+    ivf = IvfIndex()
+    ivf.build(rows, ids)
+    return ivf, tune(ivf, rows, ids)
+
+
+def tune(index: object, rows: Rows, ids: Ids) -> float:
+    """The recall@10 reached, with the fewest probes (a power of two) that reach RECALL_WANTED, or all lists.
+
+    Measured on stored works, each of which is left out of its own neighbours: it would always be found.
+    """
+    from simsearch.index.ivf import IvfIndex
+
+    assert isinstance(index, IvfIndex)
+    chosen = np.sort(np.random.default_rng(11).choice(len(rows), min(RECALL_QUERIES, len(rows)), replace=False))
+    queries, own = rows[chosen], ids[chosen]
+    truth = [
+        set(found[found != me][:10].tolist())
+        for found, me in zip(search_rows(queries, rows, ids, 11)[1], own, strict=True)
+    ]
+    index.probes, recall = 1, 0.0
+    while True:
+        found = index.search(queries, 11)[1]
+        hits = [len(want & set(got[got != me].tolist())) for want, got, me in zip(truth, found, own, strict=True)]
+        recall = sum(hits) / sum(len(want) for want in truth)
+        if recall >= RECALL_WANTED or index.probes >= index.lists:
+            return round(recall, 4)
+        index.probes *= 2
+
+
+def background(rows: Rows) -> Rows:
+    """Cosines (m,) float32, ascending, of random pairs of different rows; all pairs where there are few."""
+    n = len(rows)
+    if n * (n - 1) // 2 <= BACKGROUND_PAIRS:
+        first, second = np.triu_indices(n, 1)
+    else:
+        rng = np.random.default_rng(13)
+        first = rng.integers(0, n, BACKGROUND_PAIRS)
+        second = (first + rng.integers(1, n, BACKGROUND_PAIRS)) % n
+    cosines = np.empty(len(first), np.float32)
+    for part in np.array_split(np.arange(len(first)), max(1, len(first) // 4096)):
+        cosines[part] = np.einsum("ij,ij->i", rows[first[part]], rows[second[part]])
+    return np.sort(vectors.rounded(cosines))
+
+
+def _next_number(folder: Path) -> int:
+    """One more than any generation there, once what killed runs left half-written is cleared away."""
+    if not folder.is_dir():
+        return 1
+    for half in folder.glob("*.building"):
+        shutil.rmtree(half)
+    return 1 + max((int(path.name) for path in folder.iterdir() if path.name.isdecimal()), default=0)
+
+
+def _write(index: VectorIndex, folder: Path) -> None:
+    """Writes aside, brings it to the disk, then gives the folder its name: a half-written one never has it."""
+    aside = folder.with_name(folder.name + ".building")
+    aside.mkdir(parents=True)
+    try:
+        index.save(aside)
+        for path in [*aside.iterdir(), aside]:
+            _fsync(path)
+        aside.rename(folder)
+        _fsync(folder.parent)
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
+
+
+def _fsync(path: Path) -> None:
+    if path.is_dir() and os.name == "nt":
+        return  # a folder cannot be opened there
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,308 @@
+"""`simsearch index`: from folders to a published index, in small commits that a kill cannot undo."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from simsearch import images
+from simsearch.catalog.writing import ImageRow, Writer
+from simsearch.collection import Collection, EncoderEntry, open_files
+from simsearch.encoders.base import Encoder
+from simsearch.encoders.registry import DEFAULT, load_encoder, location_of
+from simsearch.errors import IndexFileError, SourceError
+from simsearch.indexer.changes import Changes
+from simsearch.indexer.pipeline import Reader, Reading, batches
+from simsearch.indexer.publish import publish
+from simsearch.indexer.scan import Scan, scan
+from simsearch.indexer.sources.folder import Descriptions, FolderSource, folder_source
+from simsearch.indexer.sources.table import describe
+from simsearch.records import Artwork, Failure, IndexReport
+
+Watch = Callable[[str, int, int], None]
+"""Called with what is being done, how much of it is done, and of how much."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to index."""
+
+    encoder: str | None = None
+    """Built-in name or model folder; by default the collection's own, or `color` in a new one."""
+    index: str = "auto"
+    """``exact``, ``ivf``, or ``auto``, which chooses by the number of works."""
+    max_pixels: int = images.DEFAULT_MAX_PIXELS
+    rebuild: bool = False
+    """Builds the index anew even where nothing changed."""
+    prune: bool = False
+    """Removes the works of folders that are gone or empty."""
+    threads: int | None = None
+    """Decoding threads; one a core by default."""
+
+
+@dataclass(slots=True)
+class _Scanned:
+    number: int
+    source: FolderSource
+    seen: Scan
+    descriptions: Descriptions
+
+
+def index_folders(
+    collection: Collection,
+    folders: Sequence[str | Path] = (),
+    options: Options | None = None,
+    watch: Watch | None = None,
+) -> IndexReport:
+    """Brings the collection up to date with these folders, or with all that it knows. What the run did.
+
+    Stopping it keeps all that is committed. Raises SourceError, EncoderError, CollectionLockedError,
+    CollectionWriteError.
+    """
+    options, watch, started = options or Options(), watch or (lambda what, done, of: None), time.perf_counter()
+    with collection.writer() as writer:
+        known = collection.catalog.sources()
+        asked = [folder_source(Path(folder).expanduser(), collection.base, known) for folder in folders]
+        if not asked:
+            asked = [FolderSource(name, name.removeprefix("folder:"), root) for _, name, root in known]
+        if not asked:
+            raise SourceError("this collection knows no folder yet; name one: simsearch index FOLDER")
+        encoder = _encoder(collection, options)
+        run = _Run(collection, writer, encoder, options, watch)
+        report = run.go(asked)
+        report = replace(report, seconds=round(time.perf_counter() - started, 3))
+        writer.finish_run(run.number, report.to_dict())
+    return report
+
+
+def rebuild(collection: Collection, entry: EncoderEntry, kind: str = "auto") -> None:
+    """Builds an encoder's index anew from the catalog."""
+    with collection.writer() as writer:
+        publish(collection, writer, entry, writer.begin_run(), kind)
+
+
+def _encoder(collection: Collection, options: Options) -> Encoder:
+    if options.encoder is not None:
+        return load_encoder(options.encoder)
+    entries = collection.encoders()
+    return collection.load(entries[0]) if entries else load_encoder(DEFAULT)
+
+
+class _Run:
+    """One run of the indexer."""
+
+    def __init__(
+        self, collection: Collection, writer: Writer, encoder: Encoder, options: Options, watch: Watch
+    ) -> None:
+        self.collection, self.writer, self.encoder = collection, writer, encoder
+        self.options, self.watch = options, watch
+        self.changes = Changes()
+        self.counts: Counter[str] = Counter()
+        self.failed: Counter[str] = Counter()
+        self.notes: list[str] = []
+        self.unreachable: list[str] = []
+        self.pruned: list[int] = []
+        self.told: set[tuple[int, str]] = set()
+        self.extras: set[str] = set()
+        self.interrupted = False
+        self.number = 0
+
+    def go(self, asked: Iterable[FolderSource]) -> IndexReport:
+        scans = list(self._scan(asked))
+        location = location_of(self.encoder)
+        with self.collection.catalog.snapshot():
+            self.entry = EncoderEntry(self.writer.add_encoder(self.encoder.info, location), self.encoder.info, location)
+            self.writer.set_meta("default_encoder", str(self.entry.number))
+            self.number = self.writer.begin_run()
+            fresh = self._up_to_date()
+            for scanned in scans:
+                missing = set() if fresh else self.writer.without_embedding(self.entry.number, scanned.number)
+                self.changes.compare(
+                    self.writer, scanned.number, scanned.source.name, scanned.seen, scanned.source.below, missing
+                )
+        self._read_tables(scans)
+        try:
+            self._embed({scanned.number: scanned for scanned in scans})
+            self._settle(scans)
+            self._publish(fresh)
+        except KeyboardInterrupt:
+            self.interrupted = True
+        return self._report(scans)
+
+    def _report(self, scans: Sequence[_Scanned]) -> IndexReport:
+        names = ("added", "changed", "moved", "removed", "embedded", "described", "absent")
+        return IndexReport(
+            **{name: self.counts[name] for name in names},
+            unchanged=self.changes.unchanged + self.counts["unchanged"],
+            failed=dict(self.failed.most_common()),
+            skipped=sum(scanned.seen.skipped for scanned in scans),
+            unreachable=tuple(self.unreachable),
+            interrupted=self.interrupted,
+            notes=tuple(self.notes),
+        )
+
+    # -- before the images ---------------------------------------------------------------------------------------------
+
+    def _scan(self, asked: Iterable[FolderSource]) -> Iterator[_Scanned]:
+        roots = {root.resolve(): name for _, name, root in self.collection.catalog.sources()}
+        for source in dict.fromkeys(asked):
+            others = frozenset(root for root, name in roots.items() if name != source.name)
+            try:
+                seen = scan(source.root, source.below, others)
+            except OSError as error:
+                self._not_there(source, f"{source.root}: {error.strerror or error}")
+                continue
+            known = self.collection.catalog.find_source(source.name)
+            if not seen.files and not seen.unreadable and known is not None and self._holds(known, source.below):
+                self._not_there(source, f"{source.root / source.below} holds no image any more")
+                continue
+            if not seen.files and known is None:
+                others_say = f" among its {seen.skipped} files" if seen.skipped else ""
+                formats = " ".join(sorted(suffix.removeprefix(".") for suffix in images.SUFFIXES))
+                raise SourceError(f"{source.root} holds no image{others_say}; the formats that are read: {formats}")
+            number = self.writer.add_source(source.name, "folder", source.location)
+            yield _Scanned(number, source, seen, Descriptions(seen))
+
+    def _holds(self, source: int, below: str) -> bool:
+        return bool(self.writer.files(source, below))
+
+    def _not_there(self, source: FolderSource, why: str) -> None:
+        """An unmounted disk looks like an empty or missing folder, so its works go only when somebody says so."""
+        number = self.collection.catalog.find_source(source.name)
+        held = self.writer.files(number, source.below) if number is not None else {}
+        if not self.options.prune or number is None:
+            self.unreachable.append(f"{why}; its {len(held)} works stay (--prune removes them)")
+            return
+        self.changes.missing |= {stored.id: stored for stored in held.values()}
+        self.pruned.append(number)
+
+    def _up_to_date(self) -> bool:
+        """Whether the published index covers every work, so that nothing but changed files can lack an embedding."""
+        if self.options.rebuild:
+            return False
+        generation = self.collection.catalog.generation(self.entry.number)
+        if generation is None or generation.works != self.collection.catalog.count():
+            return False
+        if self.options.index not in ("auto", generation.kind):
+            return False
+        fresh, gone = self.collection.catalog.changed_since(generation.run)
+        if len(fresh) or len(gone):
+            return False
+        try:
+            open_files(self.collection.index_folder(generation), generation)
+        except IndexFileError as error:
+            self.collection.notice(f"{error}; it is built again from the catalog")
+            return False
+        return True
+
+    def _read_tables(self, scans: Sequence[_Scanned]) -> None:
+        """Reads every table that will be needed, so that a wrong one stops the run before any work is done."""
+        with_jobs = {job.source for job in self.changes.jobs}
+        for scanned in scans:
+            if scanned.seen.tables and (scanned.number in with_jobs or self._table_changed(scanned)):
+                rows = scanned.descriptions.rows()
+                self.notes += scanned.descriptions.notes
+                if not scanned.source.below:
+                    self.counts["absent"] += sum(path not in scanned.seen.files for path in rows)
+
+    def _table_changed(self, scanned: _Scanned) -> bool:
+        if scanned.source.below:
+            return False  # the stamp is of all tables of the source, and this walk saw a part of it
+        return (self.writer.table_stamp(scanned.number) or "") != scanned.seen.table_stamp
+
+    # -- the images ----------------------------------------------------------------------------------------------------
+
+    def _embed(self, scans: dict[int, _Scanned]) -> None:
+        jobs = self.changes.jobs
+        if not jobs:
+            return
+        known = self.writer.known_images(self.entry.number)
+        reader = Reader(self.encoder.info.preprocessing, known, self.options.max_pixels)
+        done = 0
+        self.watch("embedding", 0, len(jobs))
+        for batch in batches(jobs, reader, self.encoder, self.options.threads):
+            self._store(batch, scans)
+            known |= {r.digest: (r.width, r.height) for r in batch if r.embedding is not None}
+            done += len(batch)
+            self.watch("embedding", done, len(jobs))
+
+    def _store(self, batch: Sequence[Reading], scans: dict[int, _Scanned]) -> None:
+        rows, failures = [], []
+        for reading in batch:
+            if reading.error is not None:
+                failures.append((reading.job.source, _failure(reading)))
+            else:
+                rows.append(self._row(reading, scans[reading.job.source]))
+        embeddings = {r.digest: r.embedding for r in batch if r.embedding is not None}
+        self.writer.store_batch(self.number, self.entry.number, rows, embeddings, failures)
+        self.counts["embedded"] += len(embeddings)
+        self.failed.update(failure.reason for _, failure in failures)
+
+    def _row(self, reading: Reading, scanned: _Scanned) -> ImageRow:
+        """What becomes of a file that was read: added, changed, moved, or the same as before under a new date."""
+        job = reading.job
+        id, same, described = None, False, None
+        if job.known is not None:
+            id, same = job.known.id, job.known.digest == reading.digest
+            self.counts["unchanged" if same else "changed"] += 1
+        elif (moved := self.changes.moved_from(reading.digest)) is not None:
+            id, same, described = moved.id, True, self._described(job.source_id, scanned)
+            self.counts["moved"] += 1
+        else:
+            described = self._described(job.source_id, scanned)
+            self.counts["added"] += 1
+        size = reading.width, reading.height
+        return ImageRow(job.source, job.source_id, job.size, job.mtime_ns, reading.digest, *size, id, same, described)
+
+    def _described(self, source_id: str, scanned: _Scanned) -> Artwork | None:
+        said = scanned.descriptions.of(source_id)
+        if said is None:
+            return None
+        work, notes = describe(scanned.source.name, source_id, said)
+        self.notes += notes
+        self.told.add((scanned.number, source_id))
+        self.extras |= set(work.extra)
+        return work
+
+    # -- after the images ----------------------------------------------------------------------------------------------
+
+    def _settle(self, scans: Sequence[_Scanned]) -> None:
+        """Removes what is gone, and reads again what tables say where they changed."""
+        self.writer.remove(self.number, list(self.changes.missing))
+        self.counts["removed"] = len(self.changes.missing)
+        if self.counts["changed"]:
+            self.writer.drop_orphans()
+        for number in self.pruned:
+            self.writer.prune_source(number)
+        for scanned in scans:
+            self.writer.forget_failures(scanned.number, scanned.seen.files, scanned.source.below)
+            if self._table_changed(scanned):
+                self._describe_again(scanned)
+        if self.extras:
+            self.writer.add_extra_columns(self.extras)
+
+    def _describe_again(self, scanned: _Scanned) -> None:
+        """Gives the works that were here before this run what the changed tables say of them, or no longer say."""
+        rows = []
+        for source_id, stored in self.writer.files(scanned.number).items():
+            if (scanned.number, source_id) not in self.told:
+                work = self._described(source_id, scanned) or Artwork(scanned.source.name, source_id)
+                rows.append((stored.id, work))
+        self.writer.describe(rows, scanned.number, scanned.seen.table_stamp)
+        self.counts["described"] += len(rows)
+
+    def _publish(self, fresh: bool) -> None:
+        if fresh and not (self.counts["added"] or self.counts["changed"] or self.counts["removed"]):
+            return
+        self.watch("building the index", 0, 1)
+        publish(self.collection, self.writer, self.entry, self.number, self.options.index)
+        self.watch("building the index", 1, 1)
+
+
+def _failure(reading: Reading) -> Failure:
+    job, error = reading.job, reading.error
+    assert error is not None
+    return Failure(job.source_name, job.source_id, error.reason, str(error), str(job.path))

@@ -1,0 +1,76 @@
+"""A folder of images as a source: its name, its place, and what the tables in it say."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from simsearch.errors import SourceError
+from simsearch.indexer.scan import Scan
+from simsearch.indexer.sources.table import Description, read_table
+
+
+@dataclass(frozen=True, slots=True)
+class FolderSource:
+    """A folder whose images are indexed, or a subfolder of one that is indexed already."""
+
+    name: str
+    location: str
+    """Relative to the collection's parent folder where it lies below it, so that both can move together."""
+    root: Path
+    below: str = ""
+    """Subfolder of the root, with forward slashes, that this run is about; empty for all of it."""
+
+
+def folder_source(folder: Path, base: Path, known: list[tuple[int, str, Path]]) -> FolderSource:
+    """The source of a folder. A subfolder of a known source belongs to it, so that no work is taken twice.
+
+    Raises SourceError where a new folder is not there; a known one may be unreachable for a while.
+    """
+    folder = Path(os.path.abspath(folder))  # noqa: PTH100  a linked folder keeps the name that the user gave it
+    for _, name, root in known:
+        if folder.is_relative_to(root) or folder.resolve().is_relative_to(root.resolve()):
+            inner = (
+                folder.relative_to(root)
+                if folder.is_relative_to(root)
+                else folder.resolve().relative_to(root.resolve())
+            )
+            below = "" if inner == Path() else inner.as_posix()
+            return FolderSource(name, name.removeprefix("folder:"), root, below)
+    check_folder(folder)
+    location = folder.relative_to(base).as_posix() if folder.is_relative_to(base) else folder.as_posix()
+    return FolderSource(f"folder:{location}", location, folder)
+
+
+def check_folder(folder: Path) -> None:
+    """Raises SourceError for what is no folder."""
+    if not folder.exists():
+        raise SourceError(f"there is no folder {folder}; check its name, or whether its disk is mounted")
+    if not folder.is_dir():
+        raise SourceError(f"{folder} is not a folder; name the folder that holds the image")
+
+
+class Descriptions:
+    """What the tables of a folder say of its images; read when first asked."""
+
+    def __init__(self, scanned: Scan) -> None:
+        self._scan = scanned
+        self._rows: dict[str, Description] | None = None
+        self.notes: list[str] = []
+        """Sentences about rows that were left aside."""
+
+    def of(self, source_id: str) -> Description | None:
+        """What is said of the image at a path below the root, or None. A table nearer to it wins, column by column."""
+        return self.rows().get(source_id)
+
+    def rows(self) -> dict[str, Description]:
+        """All that is said, by path below the root. Raises SourceError for a table that cannot be read."""
+        if self._rows is None:
+            self._rows = {}
+            for table in self._scan.tables:
+                prefix = table.rpartition("/")[0]
+                for path, said in read_table(self._scan.root / table, self.notes):
+                    key = f"{prefix}/{path}" if prefix else path
+                    self._rows[key] = self._rows[key] | said if key in self._rows else said
+        return self._rows

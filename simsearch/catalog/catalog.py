@@ -1,0 +1,351 @@
+"""What a collection holds: the questions that the rest of the house asks of the catalog. `writing.py` fills it."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from sqlalchemy import Connection, Row, Select, Text, and_, case, func, not_, select
+from sqlalchemy.sql import ColumnElement
+
+from simsearch import vectors
+from simsearch.catalog import schema as t
+from simsearch.catalog.store import Store
+from simsearch.catalog.where import compile_where
+from simsearch.errors import ArtworkNotFoundError
+from simsearch.records import (
+    LABEL_COLUMNS,
+    LABEL_ORIGINS,
+    METADATA,
+    Artwork,
+    EncoderInfo,
+    Failure,
+    Label,
+    Preprocessing,
+)
+from simsearch.vectors import Rows
+
+IDS_AT_ONCE = 900
+"""SQLite builds before 3.32 take at most 999 parameters in a statement."""
+
+ROWS_AT_ONCE = 16_384
+
+Ids = np.ndarray[Any, np.dtype[np.int64]]
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """A published index, as the catalog names it."""
+
+    encoder: EncoderInfo
+    folder: str
+    """Below the collection, with forward slashes."""
+    kind: str
+    parameters: dict[str, Any]
+    works: int
+    run: int
+    recall_at_10: float | None
+    """Share of the ten nearest by exact search that the index finds; None where it searches exactly itself."""
+    background: Rows
+    """Cosines of random pairs of different works (m,), ascending."""
+    created: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """What the catalog knows of an artwork's file."""
+
+    id: int
+    size: int
+    mtime_ns: int
+    digest: bytes
+
+
+class Catalog:
+    """Reads one collection's catalog. It belongs to the thread that opened it."""
+
+    def __init__(self, store: Store, base: Path) -> None:
+        """`base` is the folder that relative locations of sources start from."""
+        self.store = store
+        self.base = base
+
+    def snapshot(self) -> AbstractContextManager[Connection]:
+        """One consistent view for all questions asked inside, whatever is published meanwhile."""
+        return self.store.transaction()
+
+    def meta(self, key: str) -> str | None:
+        """A setting of the collection, or None."""
+        with self.snapshot() as db:
+            return db.scalar(select(t.meta.c.value).where(t.meta.c.key == key))
+
+    # -- artworks ------------------------------------------------------------------------------------------------------
+
+    def count(self) -> int:
+        """How many artworks there are."""
+        with self.snapshot() as db:
+            return db.scalar(select(func.count()).select_from(t.artwork)) or 0
+
+    def artworks(self, ids: Iterable[int]) -> list[Artwork]:
+        """The artworks of these ids, in this order. Ids that are gone are left out."""
+        wanted = [int(i) for i in ids]
+        found: dict[int, Artwork] = {}
+        with self.snapshot() as db:
+            for part in _parts(wanted):
+                labels = self._labels(db, part)
+                for row in db.execute(_artwork_rows().where(t.artwork.c.id.in_(part))):
+                    found[row.id] = self._artwork(row, labels[row.id])
+        return [found[i] for i in wanted if i in found]
+
+    def all_artworks(self) -> Iterator[Artwork]:
+        """Every artwork, by id."""
+        with self.snapshot() as db:
+            ids = list(db.scalars(select(t.artwork.c.id).order_by(t.artwork.c.id)))
+            for part in _parts(ids):
+                yield from self.artworks(part)
+
+    def artwork(self, id: int) -> Artwork:
+        """The artwork of an id. Raises ArtworkNotFoundError."""
+        found = self.artworks([id])
+        if not found:
+            raise ArtworkNotFoundError(f"this collection has no artwork {id}; `simsearch similar --json` shows the ids")
+        return found[0]
+
+    def find_file(self, path: Path) -> StoredFile | None:
+        """What is known of the file at an absolute path, if a source of this collection holds it."""
+        with self.snapshot() as db:
+            for source in db.execute(select(t.source.c.id, t.source.c.location)):
+                root = self.absolute(source.location)
+                if not path.is_relative_to(root):
+                    continue
+                a = t.artwork.c
+                row = db.execute(
+                    select(a.id, a.file_size, a.file_mtime_ns, a.digest).where(
+                        a.source == source.id, a.source_id == path.relative_to(root).as_posix()
+                    )
+                ).first()
+                if row:
+                    return StoredFile(*row)
+        return None
+
+    def absolute(self, location: str) -> Path:
+        """The folder of a source's location."""
+        return self.base / location
+
+    def sources(self) -> list[tuple[int, str, Path]]:
+        """(number, name, folder) of every source."""
+        with self.snapshot() as db:
+            rows = db.execute(select(t.source.c.id, t.source.c.name, t.source.c.location).order_by(t.source.c.id))
+            return [(row.id, row.name, self.absolute(row.location)) for row in rows]
+
+    def find_source(self, name: str) -> int | None:
+        """The number of the source of this name, or None."""
+        with self.snapshot() as db:
+            return db.scalar(select(t.source.c.id).where(t.source.c.name == name))
+
+    def failures(self) -> list[Failure]:
+        """Files that gave no embedding at the last attempt, by source and path."""
+        f, s = t.failure.c, t.source.c
+        with self.snapshot() as db:
+            rows = db.execute(
+                select(s.name, s.location, f.source_id, f.reason, f.message)
+                .join_from(t.failure, t.source)
+                .order_by(f.source, f.source_id)
+            ).all()
+        return [
+            Failure(r.name, r.source_id, r.reason, r.message, str(self.absolute(r.location) / r.source_id))
+            for r in rows
+        ]
+
+    # -- filters and labels --------------------------------------------------------------------------------------------
+
+    def ids_where(
+        self,
+        where: str | None = None,
+        *,
+        exclude: Iterable[int] = (),
+        exclude_label: tuple[str, Sequence[str]] | None = None,
+        exclude_folders: Sequence[tuple[str, str]] = (),
+        exclude_sources: Sequence[str] = (),
+    ) -> Ids:
+        """Ids (n,) int64, ascending, of the artworks that an expression of `where.py` keeps, less the excluded ones.
+
+        Folders are given as (source name, folder below it). Raises WhereError.
+        """
+        a = t.artwork.c
+        with self.snapshot() as db:
+            query = select(a.id).join_from(t.artwork, t.source)
+            if where is not None:
+                query = query.where(compile_where(where, self.columns()))
+            if exclude_label:
+                kind, values = exclude_label
+                query = query.where(func.coalesce(_label_column(kind).in_(values), False) == False)  # noqa: E712
+            for source, folder in exclude_folders:
+                prefix = "" if folder == "." else folder + "/"
+                inside = and_(
+                    t.source.c.name == source,
+                    func.substr(a.source_id, 1, len(prefix)) == prefix,
+                    func.instr(func.substr(a.source_id, len(prefix) + 1), "/") == 0,
+                )
+                query = query.where(not_(inside))
+            if exclude_sources:
+                query = query.where(t.source.c.name.not_in(exclude_sources))
+            found = np.fromiter(db.scalars(query.order_by(a.id)), dtype=np.int64)
+        return np.setdiff1d(found, np.fromiter(exclude, dtype=np.int64), assume_unique=True)
+
+    def columns(self) -> dict[str, ColumnElement[Any]]:
+        """What ``--where`` can name: the artwork's columns, its labels, and the extra attributes of its tables."""
+        a = t.artwork.c
+        kinds = dict.fromkeys([*LABEL_COLUMNS, *self.label_kinds()])
+        extras = json.loads(self.meta("extra_columns") or "[]")
+        columns: dict[str, ColumnElement[Any]] = {
+            name: func.json_extract(a.extra, _json_path(name), type_=Text) for name in extras
+        }
+        columns |= {kind: _label_column(kind) for kind in kinds}
+        columns |= {name: a[name] for name in (*METADATA, "id", "width", "height")}
+        columns |= {"path": a.source_id, "source": t.source.c.name}
+        return columns
+
+    def label_kinds(self) -> list[str]:
+        """Kinds of label that some artwork has: the usual ones first, then the others by name."""
+        with self.snapshot() as db:
+            kinds = set(db.scalars(select(t.label.c.kind).distinct()))
+        return [k for k in ("style", "genre", "artist") if k in kinds] + sorted(kinds - set(LABEL_COLUMNS))
+
+    def labelled_ids(self, kind: str) -> Ids:
+        """Ids (n,) int64, ascending, of artworks that a person or a source gave a label of this kind."""
+        c = t.label.c
+        query = select(c.artwork).where(c.kind == kind, c.origin != "predicted").distinct().order_by(c.artwork)
+        with self.snapshot() as db:
+            return np.fromiter(db.scalars(query), dtype=np.int64)
+
+    # -- encoders and embeddings ---------------------------------------------------------------------------------------
+
+    def encoders(self) -> list[tuple[int, EncoderInfo, str]]:
+        """(number, encoder, where to find it) for every encoder that the collection has embeddings of."""
+        with self.snapshot() as db:
+            return [
+                (row.id, _encoder(row), row.location) for row in db.execute(select(t.encoder).order_by(t.encoder.c.id))
+            ]
+
+    def embedded(self, encoder: int) -> int:
+        """How many artworks have an embedding by the encoder of this number."""
+        e = t.embedding.c
+        query = select(func.count()).select_from(t.artwork.join(t.embedding, e.digest == t.artwork.c.digest))
+        with self.snapshot() as db:
+            return db.scalar(query.where(e.encoder == encoder)) or 0
+
+    def embedding(self, encoder: int, digest: bytes, dim: int) -> Rows | None:
+        """The embedding (1, dim) of the image with this digest, or None."""
+        e = t.embedding.c
+        with self.snapshot() as db:
+            blob = db.scalar(select(e.vector).where(e.encoder == encoder, e.digest == digest))
+        return None if blob is None else vectors.from_bytes([blob], dim)
+
+    def embeddings(self, encoder: int, dim: int, ids: Iterable[int] | None = None) -> tuple[Rows, Ids]:
+        """(rows (n, dim), ids (n,)), by id, of all artworks that have an embedding, or of those among `ids`."""
+        sql = (
+            "SELECT artwork.id, embedding.vector FROM artwork JOIN embedding "
+            "ON embedding.encoder = ? AND embedding.digest = artwork.digest "
+        )
+        wanted: list[Sequence[int]] = [()] if ids is None else list(_parts(sorted(int(i) for i in ids)))
+        rows, found = [np.empty((0, dim), np.float32)], [np.empty(0, np.int64)]
+        with self.snapshot() as db:
+            cursor = db.connection.cursor()
+            for part in wanted:
+                marks = f"WHERE artwork.id IN ({','.join('?' * len(part))}) " if part else ""
+                cursor.execute(f"{sql}{marks}ORDER BY artwork.id", (encoder, *part))
+                while block := cursor.fetchmany(ROWS_AT_ONCE):
+                    rows.append(vectors.from_bytes([vector for _, vector in block], dim))
+                    found.append(np.array([id for id, _ in block], dtype=np.int64))
+        return np.concatenate(rows), np.concatenate(found)
+
+    def digest(self, id: int) -> bytes | None:
+        """The digest of an artwork's image."""
+        with self.snapshot() as db:
+            return db.scalar(select(t.artwork.c.digest).where(t.artwork.c.id == id))
+
+    # -- generations ---------------------------------------------------------------------------------------------------
+
+    def generation(self, encoder: int) -> Generation | None:
+        """The index published last for the encoder of this number."""
+        g = t.generation.c
+        query = select(t.generation, t.encoder.c.name, t.encoder.c.revision, t.encoder.c.digest, t.encoder.c.dim,
+                       t.encoder.c.preprocessing).join_from(t.generation, t.encoder)  # fmt: skip
+        with self.snapshot() as db:
+            row = db.execute(query.where(g.encoder == encoder).order_by(g.id.desc()).limit(1)).first()
+        if row is None:
+            return None
+        background = np.frombuffer(row.background, "<f4")
+        return Generation(_encoder(row), row.folder, row.kind, row.parameters, row.works, row.run, row.recall_at_10,
+                          background, row.created)  # fmt: skip
+
+    def changed_since(self, run: int) -> tuple[Ids, Ids]:
+        """(ids that got a new image in later runs than this, ids that were removed in later runs)."""
+        a, r = t.artwork.c, t.removed.c
+        with self.snapshot() as db:
+            fresh = np.fromiter(db.scalars(select(a.id).where(a.changed_run > run)), dtype=np.int64)
+            gone = np.fromiter(db.scalars(select(r.artwork).where(r.run > run)), dtype=np.int64)
+        return fresh, gone
+
+    # -- from rows to records ------------------------------------------------------------------------------------------
+
+    def _labels(self, db: Connection, ids: Sequence[int]) -> dict[int, list[Label]]:
+        out: dict[int, list[Label]] = defaultdict(list)
+        c = t.label.c
+        for row in db.execute(select(t.label).where(c.artwork.in_(ids)).order_by(c.artwork, c.kind, c.origin, c.value)):
+            out[row.artwork].append(Label(row.kind, row.value, row.origin, row.confidence))
+        return out
+
+    def _artwork(self, row: Row[Any], labels: Sequence[Label]) -> Artwork:
+        described = {name: getattr(row, name) for name in METADATA}
+        path = self.absolute(row.location) / PurePosixPath(row.source_id)
+        return Artwork(row.source_name, row.source_id, row.id, str(path), row.width, row.height, labels=tuple(labels),
+                       extra=row.extra, **described)  # fmt: skip
+
+
+def _artwork_rows() -> Select[Any]:
+    a = t.artwork.c
+    described = [a[name] for name in METADATA]
+    return select(
+        a.id,
+        a.source_id,
+        a.width,
+        a.height,
+        a.extra,
+        t.source.c.name.label("source_name"),
+        t.source.c.location,
+        *described,
+    ).join_from(t.artwork, t.source)
+
+
+def _label_column(kind: str) -> ColumnElement[Any]:
+    """The most trusted label of a kind, as a column: the same order as `Artwork.label`."""
+    c = t.label.c
+    trust = case({origin: i for i, origin in enumerate(LABEL_ORIGINS)}, value=c.origin, else_=len(LABEL_ORIGINS))
+    return (
+        select(c.value)
+        .where(c.artwork == t.artwork.c.id, c.kind == kind)
+        .order_by(trust, func.coalesce(c.confidence, 0).desc(), c.value)
+        .limit(1)
+        .correlate(t.artwork)
+        .scalar_subquery()
+    )
+
+
+def _json_path(name: str) -> str:
+    return '$."' + name.replace('"', "") + '"'
+
+
+def _encoder(row: Row[Any]) -> EncoderInfo:
+    return EncoderInfo(row.name, row.revision, row.digest, row.dim, Preprocessing.from_dict(row.preprocessing))
+
+
+def _parts(ids: Sequence[int]) -> Iterator[Sequence[int]]:
+    for start in range(0, len(ids), IDS_AT_ONCE):
+        yield ids[start : start + IDS_AT_ONCE]

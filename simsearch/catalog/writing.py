@@ -1,0 +1,247 @@
+"""Fills the catalog. Whoever holds the collection's lock has the one Writer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Connection, CursorResult, bindparam, delete, func, insert, literal, select, update
+from sqlalchemy.dialects.sqlite import insert as upsert
+
+from simsearch.catalog import schema as t
+from simsearch.catalog.catalog import Generation, StoredFile
+from simsearch.catalog.store import Store
+from simsearch.records import METADATA, Artwork, EncoderInfo, Failure
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRow:
+    """One file whose bytes were read in this run, on its way into the catalog."""
+
+    source: int
+    source_id: str
+    size: int
+    mtime_ns: int
+    digest: bytes
+    width: int
+    height: int
+    id: int | None = None
+    """Of the artwork whose file this is already; None for a new one."""
+    same_image: bool = False
+    """The artwork has these very bytes already, so no index needs to learn of it."""
+    described: Artwork | None = None
+    """What a table says of it; None leaves the descriptive columns as they are."""
+
+
+class Writer:
+    """Writes one collection's catalog. Each method is one transaction, unless called inside `Store.transaction`."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+
+    def set_meta(self, key: str, value: str) -> None:
+        """Stores a setting of the collection."""
+        with self.store.transaction() as db:
+            db.execute(
+                upsert(t.meta).values(key=key, value=value).on_conflict_do_update(["key"], set_={"value": value})
+            )
+
+    def add_source(self, name: str, kind: str, location: str) -> int:
+        """The number of a source, which is stored where it is new."""
+        with self.store.transaction() as db:
+            db.execute(upsert(t.source).values(name=name, kind=kind, location=location).on_conflict_do_nothing())
+            return int(db.execute(select(t.source.c.id).where(t.source.c.name == name)).scalar_one())
+
+    def add_encoder(self, info: EncoderInfo, location: str) -> int:
+        """The number of an encoder, which is stored where it is new; where to find it is brought up to date."""
+        c = t.encoder.c
+        values = {"name": info.name, "revision": info.revision, "digest": info.digest, "dim": info.dim,
+                  "preprocessing": info.preprocessing.to_dict(), "location": location}  # fmt: skip
+        with self.store.transaction() as db:
+            keys = ["name", "revision", "digest"]
+            db.execute(upsert(t.encoder).values(values).on_conflict_do_update(keys, set_={"location": location}))
+            same = (c.name == info.name, c.revision == info.revision, c.digest == info.digest)
+            return int(db.execute(select(c.id).where(*same)).scalar_one())
+
+    # -- a run ---------------------------------------------------------------------------------------------------------
+
+    def begin_run(self) -> int:
+        """The number of a new run, higher than all before."""
+        with self.store.transaction() as db:
+            return _new_id(db.execute(insert(t.run).values(started=_now())))
+
+    def finish_run(self, run: int, report: Mapping[str, Any]) -> None:
+        """Stores what a run did."""
+        with self.store.transaction() as db:
+            db.execute(update(t.run).where(t.run.c.id == run).values(finished=_now(), report=dict(report)))
+
+    def files(self, source: int, below: str = "") -> dict[str, StoredFile]:
+        """What is known of a source's files, by their path below it; with `below`, of that subfolder's alone.
+
+        Read through the driver: at 22,000 works it is what a run over an unchanged folder mostly does.
+        """
+        sql = "SELECT source_id, id, file_size, file_mtime_ns, digest FROM artwork WHERE source = ?"
+        parameters: tuple[Any, ...] = (source,)
+        if below:
+            sql, parameters = sql + " AND substr(source_id, 1, ?) = ?", (source, len(below) + 1, below + "/")
+        with self.store.transaction() as db:
+            return {row[0]: StoredFile(*row[1:]) for row in db.connection.cursor().execute(sql, parameters)}
+
+    def table_stamp(self, source: int) -> str | None:
+        """The stamp of the tables that described this source last."""
+        with self.store.transaction() as db:
+            return db.scalar(select(t.source.c.table_stamp).where(t.source.c.id == source))
+
+    def known_images(self, encoder: int) -> dict[bytes, tuple[int, int]]:
+        """Digest to (width, height) of every image that has an embedding by this encoder."""
+        a, e = t.artwork.c, t.embedding.c
+        query = select(a.digest, a.width, a.height).join_from(t.artwork, t.embedding, e.digest == a.digest)
+        with self.store.transaction() as db:
+            return {row.digest: (row.width, row.height) for row in db.execute(query.where(e.encoder == encoder))}
+
+    def without_embedding(self, encoder: int, source: int) -> set[str]:
+        """Paths below a source of works that this encoder has not embedded."""
+        a, e = t.artwork.c, t.embedding.c
+        has = select(literal(1)).where(e.encoder == encoder, e.digest == a.digest).exists()
+        with self.store.transaction() as db:
+            return set(db.scalars(select(a.source_id).where(a.source == source, ~has)))
+
+    def store_batch(
+        self,
+        run: int,
+        encoder: int,
+        images: Sequence[ImageRow],
+        embeddings: Mapping[bytes, bytes],
+        failures: Sequence[tuple[int, Failure]],
+    ) -> None:
+        """Commits images, their embeddings (digest to float16 bytes) and failures (source number, failure) together."""
+        with self.store.transaction() as db:
+            if embeddings:
+                rows = [{"encoder": encoder, "digest": d, "vector": v} for d, v in embeddings.items()]
+                db.execute(upsert(t.embedding).on_conflict_do_nothing(), rows)
+            for image in images:
+                self._store_image(db, run, image)
+            for source, failure in failures:
+                values = {"reason": failure.reason, "message": failure.message, "run": run}
+                row = upsert(t.failure).values(source=source, source_id=failure.source_id, **values)
+                db.execute(row.on_conflict_do_update(["source", "source_id"], set_=values))
+
+    def _store_image(self, db: Connection, run: int, image: ImageRow) -> None:
+        c = t.artwork.c
+        values: dict[str, Any] = {
+            "source": image.source, "source_id": image.source_id, "file_size": image.size,
+            "file_mtime_ns": image.mtime_ns, "digest": image.digest, "width": image.width, "height": image.height,
+        }  # fmt: skip
+        if not image.same_image:
+            values["changed_run"] = run
+        if image.id is None:
+            id = _new_id(db.execute(insert(t.artwork), values | {"extra": {}}))
+        else:
+            id = image.id
+            db.execute(update(t.artwork).where(c.id == id).values(values))
+        db.execute(
+            delete(t.failure).where(t.failure.c.source == image.source, t.failure.c.source_id == image.source_id)
+        )
+        if image.described is not None:
+            self._describe(db, [(id, image.described)])
+
+    def describe(self, described: Sequence[tuple[int, Artwork]], source: int, stamp: str) -> None:
+        """Replaces what the source says of these artworks (id, record); labels of persons and predictions stay."""
+        with self.store.transaction() as db:
+            self._describe(db, described)
+            db.execute(update(t.source).where(t.source.c.id == source).values(table_stamp=stamp))
+
+    def add_extra_columns(self, names: Iterable[str]) -> None:
+        """Lets ``--where`` know these extra attributes."""
+        with self.store.transaction() as db:
+            known = json.loads(db.scalar(select(t.meta.c.value).where(t.meta.c.key == "extra_columns")) or "[]")
+            merged = sorted({*known, *names})
+            if merged != known:
+                self.set_meta("extra_columns", json.dumps(merged, ensure_ascii=False))
+
+    def _describe(self, db: Connection, described: Sequence[tuple[int, Artwork]]) -> None:
+        if not described:
+            return
+        rows = [
+            {"row_id": id, "extra": dict(work.extra)} | {name: getattr(work, name) for name in METADATA}
+            for id, work in described
+        ]
+        change: dict[str, Any] = {name: bindparam(name) for name in ("extra", *METADATA)}
+        db.execute(update(t.artwork).where(t.artwork.c.id == bindparam("row_id")).values(change), rows)
+        said = t.label.c
+        gone = delete(t.label).where(said.artwork == bindparam("row_id"), said.origin == "source")
+        db.execute(gone, [{"row_id": id} for id, _ in described])
+        labels = [
+            {"artwork": id, "kind": v.kind, "origin": v.origin, "value": v.value, "confidence": v.confidence}
+            for id, work in described
+            for v in work.labels
+        ]
+        if labels:
+            db.execute(upsert(t.label).on_conflict_do_nothing(), labels)
+
+    def remove(self, run: int, ids: Sequence[int]) -> None:
+        """Removes artworks, their labels, and embeddings that no other artwork shares."""
+        if not ids:
+            return
+        rows = [{"row_id": id} for id in ids]
+        c = t.artwork.c
+        with self.store.transaction() as db:
+            db.execute(delete(t.artwork).where(c.id == bindparam("row_id")), rows)
+            db.execute(upsert(t.removed).on_conflict_do_nothing(), [{"artwork": id, "run": run} for id in ids])
+            self.drop_orphans()
+
+    def drop_orphans(self) -> None:
+        """Removes embeddings of images that no artwork has any more."""
+        used = select(t.artwork.c.digest).where(t.artwork.c.digest == t.embedding.c.digest).exists()
+        with self.store.transaction() as db:
+            db.execute(delete(t.embedding).where(~used))
+
+    def forget_failures(self, source: int, still: Iterable[str], below: str = "") -> None:
+        """Removes failures of files that are gone: those not in `still`."""
+        f = t.failure.c
+        prefix = below + "/" if below else ""
+        with self.store.transaction() as db:
+            known = set(db.scalars(select(f.source_id).where(f.source == source)))
+            gone = [{"gone": name} for name in known - set(still) if name.startswith(prefix)]
+            if gone:
+                db.execute(delete(t.failure).where(f.source == source, f.source_id == bindparam("gone")), gone)
+
+    def prune_source(self, source: int) -> None:
+        """Forgets a source that holds no artwork any more."""
+        with self.store.transaction() as db:
+            left = db.scalar(select(func.count()).select_from(t.artwork).where(t.artwork.c.source == source))
+            if not left:
+                db.execute(delete(t.failure).where(t.failure.c.source == source))
+                db.execute(delete(t.source).where(t.source.c.id == source))
+
+    # -- publishing ----------------------------------------------------------------------------------------------------
+
+    def publish(self, encoder: int, generation: Generation) -> list[str]:
+        """Makes a generation the one that readers open; folders of generations before the last two, now unused."""
+        g = t.generation.c
+        with self.store.transaction() as db:
+            db.execute(
+                insert(t.generation).values(
+                    encoder=encoder, folder=generation.folder, kind=generation.kind, parameters=generation.parameters,
+                    works=generation.works, run=generation.run, recall_at_10=generation.recall_at_10,
+                    background=generation.background.astype("<f4").tobytes(), created=generation.created,
+                )
+            )  # fmt: skip
+            old = db.execute(select(g.id, g.folder).where(g.encoder == encoder).order_by(g.id.desc()).offset(2)).all()
+            db.execute(delete(t.generation).where(g.id.in_([row.id for row in old])))
+            oldest = db.scalar(select(func.min(g.run)))
+            db.execute(delete(t.removed).where(t.removed.c.run <= oldest))
+        return [row.folder for row in old]
+
+
+def _new_id(result: CursorResult[Any]) -> int:
+    key = result.inserted_primary_key
+    assert key is not None  # every insert of one row has one
+    return int(key[0])
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,32 @@
+"""What every encoder offers. One conformance suite, `tests/test_encoders.py`, runs over all of them."""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+from simsearch.records import EncoderInfo
+from simsearch.vectors import Rows
+
+Pixels = npt.NDArray[np.uint8]
+
+
+@runtime_checkable
+class Encoder(Protocol):
+    """Turns pictures into embeddings. Deterministic; order is kept; a batch gives what its images give one by one."""
+
+    @property
+    def info(self) -> EncoderInfo:
+        """Name, revision, digest, width and preprocessing, stored with every embedding."""
+
+    @property
+    def batch_size(self) -> int:
+        """How many images at once are quickest on this machine."""
+
+    def embed_images(self, pixels: Pixels) -> Rows:
+        """Unit rows (n, dim) float32 for sRGB pixels (n, size, size, 3) uint8 fitted as `info.preprocessing` says.
+
+        Raises EmbeddingError where the network gives a number that is not finite.
+        """

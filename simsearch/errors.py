@@ -1,0 +1,93 @@
+"""What can go wrong, as a tree.
+
+    SimsearchError
+    ├── QueryError                 a question that cannot be asked as put
+    │   ├── WhereError             a filter expression that does not parse, or names no column
+    │   └── ArtworkNotFoundError   an artwork id that the collection does not hold
+    ├── ImageError                 bytes that give no picture; carries `reason`
+    ├── SourceError                a folder or a table that cannot be read
+    ├── EncoderError               a model folder that cannot be used, an encoder that is not there
+    │   └── EncoderMismatchError   an embedding, index or head of another encoder
+    ├── EmbeddingError             rows that are no embeddings: NaN, zero, of another width
+    ├── IndexFileError             a derived index that cannot be read; rebuilt from the catalog
+    └── CollectionError
+        ├── CollectionNotFoundError
+        ├── CollectionCorruptError   refused and left untouched
+        ├── CollectionTooNewError    written by a newer simsearch
+        ├── CollectionLockedError    another process writes
+        └── CollectionWriteError     read-only, or the disk is full
+
+Every message says what is wrong, which thing it is about and what to do now. Only the command line turns one into an
+exit status.
+"""
+
+
+class SimsearchError(Exception):
+    """Anything that simsearch refuses, with a sentence for the person who asked."""
+
+
+class QueryError(SimsearchError):
+    """A question that cannot be asked as put."""
+
+
+class WhereError(QueryError):
+    """A filter expression that does not parse, or that names a column which is not there."""
+
+
+class ArtworkNotFoundError(QueryError):
+    """An artwork id that the collection does not hold."""
+
+
+class ImageError(SimsearchError):
+    """Bytes that give no picture.
+
+    `reason` is one of the fixed words of `simsearch.images.REASONS`, by which failures are counted.
+    """
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class SourceError(SimsearchError):
+    """A folder or a table that cannot be read."""
+
+
+class EncoderError(SimsearchError):
+    """A model folder that cannot be used, or an encoder that is not there."""
+
+
+class EncoderMismatchError(EncoderError):
+    """An embedding, an index or a head that another encoder made."""
+
+
+class EmbeddingError(SimsearchError):
+    """Rows that are no embeddings: not finite, all zero, or of another width."""
+
+
+class IndexFileError(SimsearchError):
+    """A derived index that cannot be read. The catalog holds all that is needed to build it again."""
+
+
+class CollectionError(SimsearchError):
+    """A collection that cannot be opened or written."""
+
+
+class CollectionNotFoundError(CollectionError):
+    """No collection where one was looked for."""
+
+
+class CollectionCorruptError(CollectionError):
+    """A catalog that is damaged; it is refused and left as it is."""
+
+
+class CollectionTooNewError(CollectionError):
+    """A collection that a newer simsearch wrote."""
+
+
+class CollectionLockedError(CollectionError):
+    """Another process is writing to the collection."""
+
+
+class CollectionWriteError(CollectionError):
+    """The collection cannot be written: it is read-only, or the disk is full."""
