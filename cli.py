@@ -5,6 +5,7 @@ Every other import stands inside a command, because what a command does not use 
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,11 @@ class Commands(click.Group):
 
             click.echo(f"simsearch: {harmless(str(error))}", err=True)
             ctx.exit(USAGE if isinstance(error, WhereError) else FAILED)
+        except KeyboardInterrupt:
+            _say("interrupted")
+            ctx.exit(INTERRUPTED)
+        finally:
+            _flush()
 
 
 def _version(ctx: click.Context, parameter: click.Parameter, wanted: bool) -> None:
@@ -73,7 +79,7 @@ used_encoder_option = click.option(
 
 
 @main.command()
-@click.argument("folders", nargs=-1, type=click.Path(path_type=Path))
+@click.argument("folders", nargs=-1, type=click.Path(readable=False, path_type=Path))
 @collection_option
 @click.option("--encoder", metavar="NAME", help="`color`, or a model folder with image.onnx and card.json.")
 @click.option("--index", "kind", type=click.Choice(["auto", "exact", "ivf"]), default="auto", show_default=True,
@@ -240,6 +246,17 @@ def export(collection: Path | None, encoder: str | None, **files: Path | None) -
             raise click.ClickException(
                 f"{error.filename or 'the file'} cannot be written: {error.strerror or error}"
             ) from error
+
+
+def _flush() -> None:
+    """Writes what waits for standard output, while there is still somebody to tell that it cannot be written."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise  # click ends quietly: who reads has seen enough
+    except OSError as error:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123  the interpreter would only try again
+        raise click.ClickException(f"standard output cannot be written: {error.strerror or error}") from error
 
 
 def _say(sentence: str) -> None:

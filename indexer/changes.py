@@ -54,8 +54,12 @@ class Changes:
         hidden = tuple(f"{folder}/" for folder in scanned.unreadable)
         for source_id, stored in known.items():
             if not (hidden and source_id.startswith(hidden)):
-                self.missing[stored.id] = stored
-                self._by_digest[stored.digest].append(stored.id)
+                self.miss(stored)
+
+    def miss(self, stored: StoredFile) -> None:
+        """Adds an artwork whose file was not seen."""
+        self.missing[stored.id] = stored
+        self._by_digest[stored.digest].append(stored.id)
 
     def moved_from(self, digest: bytes) -> StoredFile | None:
         """The artwork that has just turned up under another path: one whose file is missing and had these bytes."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -78,10 +79,11 @@ def index_folders(
     return report
 
 
-def rebuild(collection: Collection, entry: EncoderEntry, kind: str = "auto") -> None:
-    """Builds an encoder's index anew from the catalog."""
+def rebuild(collection: Collection, entry: EncoderEntry) -> None:
+    """Builds an encoder's index anew from the catalog, as the kind that it was."""
     with collection.writer() as writer:
-        publish(collection, writer, entry, writer.begin_run(), kind)
+        old = collection.catalog.generation(entry.number)
+        publish(collection, writer, entry, writer.begin_run(), old.kind if old else "auto")
 
 
 def _encoder(collection: Collection, options: Options) -> Encoder:
@@ -105,6 +107,7 @@ class _Run:
         self.notes: list[str] = []
         self.unreachable: list[str] = []
         self.pruned: list[int] = []
+        self.failing: set[tuple[int, str]] = set()
         self.told: set[tuple[int, str]] = set()
         self.extras: set[str] = set()
         self.interrupted = False
@@ -125,6 +128,7 @@ class _Run:
                 )
         self._read_tables(scans)
         try:
+            self._refuse_names(scans)
             self._embed({scanned.number: scanned for scanned in scans})
             self._settle(scans)
             self._publish(fresh)
@@ -153,16 +157,21 @@ class _Run:
             try:
                 seen = scan(source.root, source.below, others)
             except OSError as error:
-                self._not_there(source, f"{source.root}: {error.strerror or error}")
+                self._not_there(source, f"{source.root / source.below}: {error.strerror or error}")
                 continue
             known = self.collection.catalog.find_source(source.name)
-            if not seen.files and not seen.unreadable and known is not None and self._holds(known, source.below):
+            nothing = not (seen.files or seen.misnamed)
+            if nothing and not seen.unreadable and known is not None and self._holds(known, source.below):
                 self._not_there(source, f"{source.root / source.below} holds no image any more")
                 continue
-            if not seen.files and known is None:
+            if nothing and known is None:
                 others_say = f" among its {seen.skipped} files" if seen.skipped else ""
+                others_say += f" ({seen.unreadable[0]} in it cannot be listed)" if seen.unreadable else ""
                 formats = " ".join(sorted(suffix.removeprefix(".") for suffix in images.SUFFIXES))
                 raise SourceError(f"{source.root} holds no image{others_say}; the formats that are read: {formats}")
+            for folder in seen.unreadable:
+                held = 0 if known is None else len(self.writer.files(known, folder))
+                self.unreachable.append(f"{source.root / folder} cannot be listed; its {held} works stay")
             number = self.writer.add_source(source.name, "folder", source.location)
             yield _Scanned(number, source, seen, Descriptions(seen))
 
@@ -172,11 +181,14 @@ class _Run:
     def _not_there(self, source: FolderSource, why: str) -> None:
         """An unmounted disk looks like an empty or missing folder, so its works go only when somebody says so."""
         number = self.collection.catalog.find_source(source.name)
-        held = self.writer.files(number, source.below) if number is not None else {}
-        if not self.options.prune or number is None:
+        if number is None:
+            raise SourceError(f"{why}; check its name and its permissions")
+        held = self.writer.files(number, source.below)
+        if not self.options.prune:
             self.unreachable.append(f"{why}; its {len(held)} works stay (--prune removes them)")
             return
-        self.changes.missing |= {stored.id: stored for stored in held.values()}
+        for stored in held.values():
+            self.changes.miss(stored)
         self.pruned.append(number)
 
     def _up_to_date(self) -> bool:
@@ -215,8 +227,19 @@ class _Run:
 
     # -- the images ----------------------------------------------------------------------------------------------------
 
+    def _refuse_names(self, scans: Sequence[_Scanned]) -> None:
+        """Notes a failure for each image whose path no catalog can hold."""
+        failures = []
+        for scanned in scans:
+            for path in scanned.seen.misnamed:
+                shown = os.fsencode(path).decode("utf-8", "backslashreplace")
+                message = f"{scanned.source.root / shown} has a name that is not UTF-8; rename it"
+                failures.append((scanned.number, Failure(scanned.source.name, shown, "unreadable", message)))
+        self._commit([], {}, failures)
+
     def _embed(self, scans: dict[int, _Scanned]) -> None:
-        jobs = self.changes.jobs
+        # by name, so that the same works get the same ids in whatever order a disk lists its files
+        jobs = sorted(self.changes.jobs, key=lambda job: (job.source, job.source_id))
         if not jobs:
             return
         known = self.writer.known_images(self.entry.number)
@@ -237,9 +260,15 @@ class _Run:
             else:
                 rows.append(self._row(reading, scans[reading.job.source]))
         embeddings = {r.digest: r.embedding for r in batch if r.embedding is not None}
+        self._commit(rows, embeddings, failures)
+
+    def _commit(
+        self, rows: Sequence[ImageRow], embeddings: dict[bytes, bytes], failures: Sequence[tuple[int, Failure]]
+    ) -> None:
         self.writer.store_batch(self.number, self.entry.number, rows, embeddings, failures)
         self.counts["embedded"] += len(embeddings)
         self.failed.update(failure.reason for _, failure in failures)
+        self.failing |= {(source, failure.source_id) for source, failure in failures}
 
     def _row(self, reading: Reading, scanned: _Scanned) -> ImageRow:
         """What becomes of a file that was read: added, changed, moved, or the same as before under a new date."""
@@ -278,7 +307,8 @@ class _Run:
         for number in self.pruned:
             self.writer.prune_source(number)
         for scanned in scans:
-            self.writer.forget_failures(scanned.number, scanned.seen.files, scanned.source.below)
+            still = {source_id for source, source_id in self.failing if source == scanned.number}
+            self.writer.forget_failures(scanned.number, still, scanned.source.below, scanned.seen.unreadable)
             if self._table_changed(scanned):
                 self._describe_again(scanned)
         if self.extras:

@@ -6,11 +6,15 @@ import hashlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from stat import S_ISREG
 
+from simsearch.catalog.catalog import is_text
 from simsearch.images import SUFFIXES
 
 TABLE = "artworks.csv"
+LATEST_NS = 2**63 - 1
+"""The year 2262, the latest time that the catalog's integers hold; a broken clock may set a later one."""
 
 
 @dataclass(slots=True)
@@ -26,12 +30,15 @@ class Scan:
     """Changes when one of the tables does; empty without tables."""
     unreadable: list[str] = field(default_factory=list)
     """Folders below the root that could not be listed; what they hold is unknown this time."""
+    misnamed: list[str] = field(default_factory=list)
+    """Images whose path is no text, some byte of it being no UTF-8, so that no catalog can hold it."""
     skipped: int = 0
-    """Files that are not images by their name."""
+    """Files that are not images by their name, and pipes and devices that are."""
 
 
 def scan(root: Path, below: str = "", leave_out: frozenset[Path] = frozenset()) -> Scan:
-    """The image files in a folder and all folders in it, without hidden ones; each real folder once.
+    """The image files in a folder and all folders in it, without hidden ones; each real folder once, by its own name
+    rather than a link's where it has one here.
 
     With `below` only that subfolder's. `leave_out` are real folders that are not entered. Raises OSError where the
     first folder cannot be listed.
@@ -42,8 +49,10 @@ def scan(root: Path, below: str = "", leave_out: frozenset[Path] = frozenset()) 
     os.scandir(start).close()  # an unreachable folder is told apart from an unreadable one inside it
     seen = set()
     todo = [(str(start), f"{below}/" if below else "")]
-    while todo:
-        folder, prefix = todo.pop()
+    links: list[tuple[str, str]] = []
+    while todo or links:
+        links.sort(reverse=True)
+        folder, prefix = todo.pop() if todo else links.pop()
         try:
             real = os.stat(folder)  # noqa: PTH116  a Path for each folder would cost more than the call
             if (real.st_dev, real.st_ino) in seen or (leave_out and Path(folder).resolve() in leave_out):
@@ -53,8 +62,12 @@ def scan(root: Path, below: str = "", leave_out: frozenset[Path] = frozenset()) 
         except OSError:
             out.unreadable.append(prefix.rstrip("/"))
             continue
-        todo += [(entry.path, f"{prefix}{entry.name}/") for entry in _take_files(out, entries, prefix, stamps)]
-    if stamps:
+        for entry in _take_files(out, entries, prefix, stamps):
+            (links if entry.is_symlink() else todo).append((entry.path, f"{prefix}{entry.name}/"))
+    # what a table further up says of a subfolder's images holds for a walk of that subfolder alone, too
+    above = [str(folder / TABLE) for folder in PurePosixPath(below).parents] if below else []
+    out.tables += [table for table in above if (root / table).is_file()]
+    if out.tables:
         out.tables.sort(key=lambda path: (path.count("/"), path))
         out.table_stamp = hashlib.sha256("\n".join(sorted(stamps)).encode("utf-8", "surrogateescape")).hexdigest()
     return out
@@ -73,7 +86,12 @@ def _take_files(
         try:
             if is_image and not entry.is_dir():
                 stat = entry.stat()
-                out.files[prefix + name] = (stat.st_size, stat.st_mtime_ns)
+                if not S_ISREG(stat.st_mode):
+                    out.skipped += 1  # to read a pipe would be to wait for ever
+                elif is_text(prefix + name):
+                    out.files[prefix + name] = (stat.st_size, min(stat.st_mtime_ns, LATEST_NS))
+                else:
+                    out.misnamed.append(prefix + name)
             elif entry.is_dir():
                 yield entry
             elif name == TABLE:
@@ -83,5 +101,7 @@ def _take_files(
             else:
                 out.skipped += 1
         except OSError:  # a link to nowhere: decoding will say so, with a reason
-            if is_image:
+            if is_image and is_text(prefix + name):
                 out.files[prefix + name] = (0, 0)
+            elif is_image:
+                out.misnamed.append(prefix + name)

@@ -8,7 +8,7 @@ import socket
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from difflib import get_close_matches
@@ -23,6 +23,7 @@ from simsearch.catalog.writing import Writer
 from simsearch.encoders.base import Encoder
 from simsearch.encoders.registry import load_encoder, location_of
 from simsearch.errors import (
+    CollectionError,
     CollectionLockedError,
     CollectionNotFoundError,
     CollectionWriteError,
@@ -105,12 +106,18 @@ class Collection:
         self._store.close()
 
     def discard(self) -> None:
-        """Removes the folder of a collection that nothing was put into."""
-        if not self.catalog.count() and not self.catalog.failures():
+        """Removes the folder of a collection that nothing was put into, unless another process is at it."""
+        from shutil import rmtree
+
+        from filelock import FileLock, Timeout
+
+        with suppress(CollectionError, OSError, Timeout), FileLock(self.folder / LOCK, timeout=0):
+            if self.catalog.count() or self.catalog.failures():
+                return
             self.close()
+            rmtree(self.folder / "index", ignore_errors=True)
             for path in self.folder.glob("*"):
-                if path.is_file():
-                    path.unlink()
+                path.unlink()
             self.folder.rmdir()
 
     # -- writing -------------------------------------------------------------------------------------------------------

@@ -21,6 +21,8 @@ EXCLUDABLE = ("artist", "folder", "source")
 ASK_CATALOG_BELOW = 4000
 """Up to this many allowed works their embeddings are read from the catalog rather than searched for in an IVF index,
 which would have to look into every list that one of them may be in."""
+SPARE = 8
+"""Works that an approximate index proposes beyond those asked for, since it may order near ones differently."""
 
 Image = str | Path | int | bytes
 """A path, an http(s) URL, ``-`` for standard input, an artwork's id, or an image file's bytes."""
@@ -151,9 +153,11 @@ def _nearest(collection: Collection, entry: EncoderEntry, row: Rows, k: int, all
         return _filled(scores[0], ids[0])
     fresh, gone = catalog.changed_since(generation.run)
     stale = np.union1d(fresh, gone)
-    scores, ids = index.search(row, min(k + len(stale), len(index)), allowed)
+    scores, ids = index.search(row, min(k + len(stale) + SPARE, len(index)), allowed)
     keep = (ids[0] != NO_ID) & ~np.isin(ids[0], stale)
     new = fresh if allowed is None else np.intersect1d(fresh, allowed)
+    if index.kind != "exact":  # its float16 rows are not quite of length 1: compare with the embeddings themselves
+        new, keep = np.union1d(new, ids[0][keep]), np.zeros_like(keep)
     new_rows, new_ids = catalog.embeddings(entry.number, entry.info.dim, new)
     new_scores, new_ids = search_rows(row, new_rows, new_ids, min(k, len(new_ids)))
     all_scores = np.concatenate([scores[0][keep], new_scores[0]])

@@ -22,7 +22,8 @@ def unit_rows(rows: npt.ArrayLike, dim: int | None = None) -> Rows:
 
     Raises EmbeddingError for a NaN or infinite number, a row of length zero, or another width than `dim`.
     """
-    out = np.atleast_2d(np.asarray(rows, dtype=np.float32))
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused below
+        out = np.atleast_2d(np.asarray(rows, dtype=np.float32))
     if out.ndim != 2 or (dim is not None and out.shape[1] != dim):
         raise EmbeddingError(
             f"embeddings have shape {out.shape}, {'(n, ' + str(dim) + ')' if dim else '(n, dim)'} wanted"

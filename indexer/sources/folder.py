@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from simsearch.catalog.catalog import is_text
 from simsearch.errors import SourceError
 from simsearch.indexer.scan import Scan
 from simsearch.indexer.sources.table import Description, read_table
@@ -40,6 +41,8 @@ def folder_source(folder: Path, base: Path, known: list[tuple[int, str, Path]]) 
             return FolderSource(name, name.removeprefix("folder:"), root, below)
     check_folder(folder)
     location = folder.relative_to(base).as_posix() if folder.is_relative_to(base) else folder.as_posix()
+    if not is_text(location):
+        raise SourceError(f"{folder} has a name that is not UTF-8; rename it, or index a link to it")
     return FolderSource(f"folder:{location}", location, folder)
 
 

@@ -118,6 +118,8 @@ class Catalog:
 
     def find_file(self, path: Path) -> StoredFile | None:
         """What is known of the file at an absolute path, if a source of this collection holds it."""
+        if not is_text(str(path)):
+            return None
         with self.snapshot() as db:
             for source in db.execute(select(t.source.c.id, t.source.c.location)):
                 root = self.absolute(source.location)
@@ -307,6 +309,11 @@ class Catalog:
         path = self.absolute(row.location) / PurePosixPath(row.source_id)
         return Artwork(row.source_name, row.source_id, row.id, str(path), row.width, row.height, labels=tuple(labels),
                        extra=row.extra, **described)  # fmt: skip
+
+
+def is_text(name: str) -> bool:
+    """Whether the catalog can hold a name. It cannot where bytes of a path are no UTF-8 and so came as surrogates."""
+    return name.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in name)
 
 
 def _artwork_rows() -> Select[Any]:

@@ -56,7 +56,7 @@ class Store:
         if self._connection is not None:
             yield self._connection
             return
-        with self._engine.begin() as connection:
+        with self._own_errors(), self._engine.begin() as connection:
             self._connection = connection
             try:
                 yield connection
@@ -64,12 +64,28 @@ class Store:
                 self._connection = None
 
     def checkpoint(self) -> None:
-        """Folds the write-ahead log into the file, so that a read-only copy of the folder is whole."""
-        raw = self._engine.raw_connection()
+        """Folds the write-ahead log into the file, so that a read-only copy of the folder is whole.
+
+        As far as readers of older snapshots allow: they are not waited for.
+        """
+        with self._own_errors():
+            raw = self._engine.raw_connection()
+            try:
+                raw.cursor().execute("PRAGMA busy_timeout = 0")
+                raw.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            finally:
+                raw.close()
+
+    @contextmanager
+    def _own_errors(self) -> Iterator[None]:
+        """Turns what the driver itself raises, where it is asked directly, into our errors."""
         try:
-            raw.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        finally:
-            raw.close()
+            yield
+        except sqlite3.Error as error:
+            ours = _ours(error, self.path)
+            if ours is error:
+                raise
+            raise ours from error
 
     def close(self) -> None:
         """Lets go of the file."""
@@ -112,7 +128,7 @@ def _engine(path: Path, *, write: bool) -> Engine:
     engine = create_engine("sqlite://", creator=connect, poolclass=NullPool)
     begin = "BEGIN IMMEDIATE" if write else "BEGIN"
     event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin))
-    event.listen(engine, "handle_error", lambda context: _translate(context, path))
+    event.listen(engine, "handle_error", lambda context: _translate(context, path), retval=True)
     return engine
 
 
@@ -140,7 +156,7 @@ def _connect_to_read(path: Path) -> sqlite3.Connection:
         connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
     except sqlite3.OperationalError as error:
         log = path.with_name(path.name + "-wal")
-        if log.exists() and log.stat().st_size:
+        if "locked" in str(error) or (log.exists() and log.stat().st_size):
             raise _ours(error, path) from error
         connection = sqlite3.connect(f"{uri}?mode=ro&immutable=1", uri=True, isolation_level=None)
     except sqlite3.DatabaseError as error:
@@ -148,10 +164,13 @@ def _connect_to_read(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _translate(context: ExceptionContext, path: Path) -> None:
+def _translate(context: ExceptionContext, path: Path) -> Exception | None:
+    """What SQLAlchemy is to raise in place of the driver's error; None for an error of its own."""
     original = context.original_exception
-    if isinstance(original, sqlite3.Error):
-        context.chained_exception = _ours(original, path)
+    if not isinstance(original, sqlite3.Error):
+        return None
+    ours = _ours(original, path)
+    return None if ours is original else ours
 
 
 def _ours(error: sqlite3.Error, path: Path) -> Exception:

@@ -199,13 +199,15 @@ class Writer:
         with self.store.transaction() as db:
             db.execute(delete(t.embedding).where(~used))
 
-    def forget_failures(self, source: int, still: Iterable[str], below: str = "") -> None:
-        """Removes failures of files that are gone: those not in `still`."""
+    def forget_failures(self, source: int, still: Iterable[str], below: str = "", unseen: Iterable[str] = ()) -> None:
+        """Removes the failures of a source, or of a subfolder, but for those in `still` and in the folders `unseen`."""
         f = t.failure.c
         prefix = below + "/" if below else ""
+        hidden = tuple(f"{folder}/" for folder in unseen)
         with self.store.transaction() as db:
             known = set(db.scalars(select(f.source_id).where(f.source == source)))
-            gone = [{"gone": name} for name in known - set(still) if name.startswith(prefix)]
+            over = [name for name in known - set(still) if name.startswith(prefix)]
+            gone = [{"gone": name} for name in over if not (hidden and name.startswith(hidden))]
             if gone:
                 db.execute(delete(t.failure).where(f.source == source, f.source_id == bindparam("gone")), gone)
 

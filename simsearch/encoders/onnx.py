@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,13 @@ from typing import Any
 import numpy as np
 
 from simsearch.encoders.base import Pixels
-from simsearch.errors import EncoderError
+from simsearch.errors import EmbeddingError, EncoderError
 from simsearch.records import EncoderInfo, Preprocessing
 from simsearch.vectors import Rows, unit_rows
 
 CARD_KEYS = ("name", "revision", "dim", "input_size", "resize", "interpolation", "mean", "std", "pooling", "licence")
 BATCH_SIZE = 16
+CARD = "card.json"
 
 
 class OnnxEncoder:
@@ -56,8 +58,21 @@ class OnnxEncoder:
         std, mean = (np.asarray(v, np.float32) for v in (self.info.preprocessing.std, self.info.preprocessing.mean))
         scaled = pixels * (1 / (255 * std)).astype(np.float32) - mean / std
         batch = np.ascontiguousarray(scaled.transpose(0, 3, 1, 2), dtype=np.float32)
-        rows = session.run(None, {session.get_inputs()[0].name: batch})[0]
-        return unit_rows(rows, self.info.dim)
+        try:
+            rows = session.run(None, {session.get_inputs()[0].name: batch})[0]
+        except Exception as error:  # an input of another shape or type than the card says
+            raise EncoderError(
+                f"{self._weights} does not take {batch.shape} ({_first_line(error)}); correct {CARD} or export it again"
+            ) from error
+        if rows.shape != (len(pixels), self.info.dim):
+            raise EncoderError(
+                f"{self._weights} gives {rows.shape} for {len(pixels)} images, but {CARD} says dim {self.info.dim}; "
+                f"correct {CARD} or export it again"
+            )
+        try:
+            return unit_rows(rows)
+        except EmbeddingError as error:
+            raise EmbeddingError(f"{self._weights}: {error}") from error
 
     def _load(self) -> Any:
         import onnxruntime  # a third of a second, which a query on a stored work never pays
@@ -68,15 +83,14 @@ class OnnxEncoder:
         try:
             return onnxruntime.InferenceSession(self._weights, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime has a class of its own for each way a file can be wrong
-            first = str(error).splitlines()[0]
             raise EncoderError(
-                f"{self._weights} is no network that onnxruntime can run ({first}); export it again"
+                f"{self._weights} is no network that onnxruntime can run ({_first_line(error)}); export it again"
             ) from error
 
 
 def read_card(folder: Path) -> dict[str, Any]:
     """The checked card of a model folder. Raises EncoderError that names the file and the key."""
-    path = folder / "card.json"
+    path = folder / CARD
     for needed in (path, folder / "image.onnx"):
         if not needed.is_file():
             raise EncoderError(
@@ -92,10 +106,24 @@ def read_card(folder: Path) -> dict[str, Any]:
     for key, known in (("resize", ("squash", "crop", "pad")), ("interpolation", ("bicubic", "bilinear", "lanczos"))):
         if card[key] not in known:
             raise EncoderError(f"{path} has {key} {card[key]!r}; there are {', '.join(known)}")
+    for key in ("dim", "input_size"):
+        if not (isinstance(card[key], int) and card[key] > 0):
+            raise EncoderError(f"{path} has {key} {card[key]!r}; a whole number above 0 is needed")
     for key in ("mean", "std"):
-        if not (isinstance(card[key], list) and len(card[key]) == 3):
-            raise EncoderError(f"{path} has {key} {card[key]!r}; three numbers are needed, one a channel")
+        given = card[key]
+        if not (isinstance(given, list) and len(given) == 3 and all(_finite(v) for v in given)):
+            raise EncoderError(f"{path} has {key} {given!r}; three numbers are needed, one a channel")
+    if min(card["std"]) <= 0:
+        raise EncoderError(f"{path} has std {card['std']!r}; it divides the channels, so each must be above 0")
     return dict(card)
+
+
+def _finite(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _digest(path: Path) -> str:

@@ -28,9 +28,10 @@ class ExactIndex:
     def build(self, rows: Rows, ids: Ids) -> None:
         """Holds these unit rows (n, dim), and nothing else, under these ids (n,), each once."""
         order = np.argsort(ids, kind="stable")
-        self._rows, self._ids = np.ascontiguousarray(rows[order], np.float32), np.asarray(ids, np.int64)[order]
-        if (np.diff(self._ids) == 0).any():
+        ordered = np.asarray(ids, np.int64)[order]
+        if (np.diff(ordered) == 0).any():
             raise ValueError("an id stands twice among those to be indexed")
+        self._rows, self._ids = np.ascontiguousarray(rows[order], np.float32), ordered
 
     def add(self, rows: Rows, ids: Ids) -> None:
         """Holds these as well. Raises ValueError for an id that is there already."""
@@ -48,10 +49,10 @@ class ExactIndex:
     def search(self, rows: Rows, k: int, allowed: Ids | None = None) -> tuple[Rows, Ids]:
         """(scores, ids), each (q, k), the nearest first, of unit rows (q, dim), among the `allowed` ids alone."""
         matrix, ids = self._rows, self._ids
-        if allowed is not None:
-            places = np.searchsorted(ids, np.unique(allowed))
-            places = places[places < len(ids)]
-            places = places[np.isin(ids[places], allowed)]
+        if allowed is not None and len(ids):
+            wanted = np.unique(allowed)
+            places = np.minimum(np.searchsorted(ids, wanted), len(ids) - 1)
+            places = places[ids[places] == wanted]
             matrix, ids = matrix[places], ids[places]
         return search_rows(rows, matrix, ids, k)
 

@@ -24,7 +24,8 @@ FEWEST = 256
 """Below this number of works an inverted file has too few to learn centroids from."""
 TRAINING_ROWS_A_LIST = 64
 SPARE = 8
-"""Candidates beyond k, so that ties at the last place are settled by id and not by the order of the lists."""
+"""Candidates beyond k, so that ties at the last place are settled by id and not by the order of the lists. Where that
+many works tie, more are asked for."""
 
 
 class IvfIndex:
@@ -37,6 +38,8 @@ class IvfIndex:
         self._lists = lists
         self._probes = probes
         self._index: Any = None
+        self._mapped: Path | None = None
+        """The file that the lists are mapped from, until something is to be changed."""
 
     def build(self, rows: Rows, ids: Ids) -> None:
         """Learns the centroids from a sample of these rows (n, dim) and files all of them under ids (n,)."""
@@ -45,17 +48,17 @@ class IvfIndex:
         if len(rows) < FEWEST:
             raise ValueError(f"an inverted file needs at least {FEWEST} works, there are {len(rows)}; use exact")
         self._refuse_twice(ids)
-        lists = self._lists or int(min(4 * np.sqrt(len(rows)), len(rows) / 39))
-        self._lists = max(1, lists)
-        self._index = faiss.index_factory(rows.shape[1], f"IVF{self._lists},SQfp16", faiss.METRIC_INNER_PRODUCT)
+        lists = max(1, self._lists or int(min(4 * np.sqrt(len(rows)), len(rows) / 39)))
+        self._mapped = None
+        self._index = faiss.index_factory(rows.shape[1], f"IVF{lists},SQfp16", faiss.METRIC_INNER_PRODUCT)
         self._index.by_residual = False  # the very float16 numbers of the catalog, not their distance from a centroid
         self._index.cp.spherical = True  # centroids of unit rows under inner product are unit rows
         self._index.cp.seed = 7
-        sample = min(len(rows), self._lists * TRAINING_ROWS_A_LIST)
+        sample = min(len(rows), lists * TRAINING_ROWS_A_LIST)
         chosen = np.random.default_rng(7).choice(len(rows), sample, replace=False)
         self._index.train(np.ascontiguousarray(rows[np.sort(chosen)]))
         self._index.add_with_ids(np.ascontiguousarray(rows), np.ascontiguousarray(ids, dtype=np.int64))
-        self.probes = self._probes or max(1, self._lists // 16)
+        self.probes = self._probes or max(1, lists // 16)
 
     @property
     def probes(self) -> int:
@@ -73,33 +76,48 @@ class IvfIndex:
 
     def add(self, rows: Rows, ids: Ids) -> None:
         """Files these as well, under the centroids there are. Raises ValueError for an id that is there already."""
+        if self._index is None:
+            self.build(rows, ids)
+            return
+        self._own()
         self._refuse_twice(np.concatenate([self._all_ids(), ids]))
         self._index.add_with_ids(np.ascontiguousarray(rows), np.ascontiguousarray(ids, dtype=np.int64))
 
     def remove(self, ids: Ids) -> int:
         """Forgets these; how many of them were there."""
+        if self._index is None:
+            return 0
+        self._own()
         return int(self._index.remove_ids(np.ascontiguousarray(ids, dtype=np.int64)))
 
     def search(self, rows: Rows, k: int, allowed: Ids | None = None) -> tuple[Rows, Ids]:
         """(scores, ids), each (q, k), the nearest first, of unit rows (q, dim), among the `allowed` ids alone."""
         faiss = _faiss()
 
-        wanted = min(k + SPARE, len(self))
-        out_scores = np.full((len(rows), k), -np.inf, np.float32)
-        out_ids = np.full((len(rows), k), NO_ID, np.int64)
-        if not wanted or k < 1:
-            return out_scores, out_ids
+        if not len(self) or k < 1:
+            return np.full((len(rows), k), -np.inf, np.float32), np.full((len(rows), k), NO_ID, np.int64)
         effort = faiss.SearchParametersIVF(nprobe=self.probes)
         if allowed is not None:
             chosen = np.ascontiguousarray(allowed, dtype=np.int64)
             effort = faiss.SearchParametersIVF(nprobe=self.probes, sel=faiss.IDSelectorBatch(chosen))
-        found, ids = self._index.search(np.ascontiguousarray(rows), wanted, params=effort)
+        return self._search(np.ascontiguousarray(rows), k, effort, SPARE)
+
+    def _search(self, rows: Rows, k: int, effort: Any, spare: int) -> tuple[Rows, Ids]:
+        out_scores = np.full((len(rows), k), -np.inf, np.float32)
+        out_ids = np.full((len(rows), k), NO_ID, np.int64)
+        wanted = min(k + spare, len(self))
+        unsettled = []
+        found, ids = self._index.search(rows, wanted, params=effort)
         for i in range(len(rows)):
             there = np.flatnonzero(ids[i] != NO_ID)
             there = there[np.argsort(ids[i, there])]
             scores = vectors.rounded(found[i, there])
             best = nearest(scores, k)
             out_scores[i, : len(best)], out_ids[i, : len(best)] = scores[best], ids[i, there][best]
+            if len(there) == wanted < len(self) and scores.min() == scores[best[-1]]:
+                unsettled.append(i)  # still more of them may tie with the last place
+        if unsettled:
+            out_scores[unsettled], out_ids[unsettled] = self._search(rows[unsettled], k, effort, 8 * spare)
         return out_scores, out_ids
 
     def parameters(self) -> dict[str, Any]:
@@ -121,15 +139,24 @@ class IvfIndex:
         index = cls()
         try:
             parameters = json.loads((folder / "index.json").read_text(encoding="utf-8"))
-            index._index = faiss.read_index(os.fspath(folder / "index.faiss"))
+            # mapped, not read: a query looks at a few lists, and reading all takes a second at a million works
+            index._mapped = folder / "index.faiss"
+            index._index = faiss.read_index(os.fspath(index._mapped), faiss.IO_FLAG_MMAP_IFC)
             index.probes = int(parameters["probes"])
-        except (OSError, ValueError, KeyError, RuntimeError, AttributeError, MemoryError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError, MemoryError) as error:
             first = (str(error).splitlines() or [""])[0]
             raise IndexFileError(f"the index in {folder} cannot be read: {first}") from error
         return index
 
     def __len__(self) -> int:
         return 0 if self._index is None else int(self._index.ntotal)
+
+    def _own(self) -> None:
+        """Reads a mapped index into memory, where it can be changed."""
+        if self._mapped is not None:
+            probes = self.probes
+            self._index, self._mapped = _faiss().read_index(os.fspath(self._mapped)), None
+            self.probes = probes
 
     def _all_ids(self) -> Ids:
         faiss = _faiss()

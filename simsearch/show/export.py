@@ -41,7 +41,8 @@ def export_parquet(collection: Collection, path: Path, embeddings_of: EncoderEnt
         table = pa.Table.from_pylist(list(_rows(collection)), schema=schema)
         if embeddings_of is not None:
             table = table.append_column("embedding", _embeddings(collection, embeddings_of, table["id"].to_pylist()))
-    pq.write_table(table, path)
+    with path.open("wb") as file:  # whose error names the path, which pyarrow's own does not
+        pq.write_table(table, file)
     return int(table.num_rows)
 
 

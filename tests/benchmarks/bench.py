@@ -1,0 +1,89 @@
+"""What the benchmark scripts share: their arguments, the machine's facts, whole-process timings, and the result file."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+RESULTS = ROOT / "docs" / "benchmarks"
+
+
+def arguments(doc: str | None, argv: Sequence[str] | None, **more: Any) -> argparse.Namespace:
+    """--art FOLDER with the pictures, --smoke for a run of seconds, --out FILE for the raw results; `more` by default."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--art", type=Path, required=True, help="folder that holds wikiart/, large/, pairs/")
+    parser.add_argument("--smoke", action="store_true", help="a handful of images, to see that the script runs")
+    parser.add_argument("--out", type=Path, help="where the raw results go, as JSON")
+    for name, default in more.items():
+        parser.add_argument(f"--{name}", type=type(default), default=default)
+    return parser.parse_args(argv)
+
+
+def machine() -> dict[str, Any]:
+    """Processor, cores that may be used, Python."""
+    model = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        lines = [line for line in info.read_text().splitlines() if line.startswith("model name")]
+        model = lines[0].partition(":")[2].strip() if lines else model
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return {"processor": model, "cores": cores, "python": platform.python_version(), "system": platform.system()}
+
+
+def process(command: Sequence[str], cwd: Path | None = None) -> tuple[float, int]:
+    """(seconds, peak memory in bytes) of a whole process, as the operating system counts them."""
+    started = time.perf_counter()
+    with subprocess.Popen(command, cwd=cwd, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as child:
+        said = child.stderr.read() if child.stderr else b""
+        _, status, usage = os.wait4(child.pid, 0)
+        child.returncode = os.waitstatus_to_exitcode(status)
+    if child.returncode not in (0, 3):
+        raise SystemExit(f"{' '.join(map(str, command))} ended with {child.returncode}: {said.decode()[-500:]}")
+    return time.perf_counter() - started, usage.ru_maxrss * 1024
+
+
+def interleaved(rounds: int, cases: dict[str, Callable[[], float]], warm_up: int = 1) -> dict[str, list[float]]:
+    """Seconds of each case, round by round in turn, so that a slow moment of the machine falls on all of them."""
+    out: dict[str, list[float]] = {name: [] for name in cases}
+    for turn in range(rounds + warm_up):
+        for name, run in cases.items():
+            seconds = run()
+            if turn >= warm_up:
+                out[name].append(round(seconds, 5))
+    return out
+
+
+def timed(run: Callable[[], Any]) -> float:
+    """Seconds that a call takes."""
+    started = time.perf_counter()
+    run()
+    return time.perf_counter() - started
+
+
+def ratio(a: Sequence[float], b: Sequence[float]) -> float:
+    """Median of a / b, round by round."""
+    return round(statistics.median(x / y for x, y in zip(a, b, strict=True)), 3)
+
+
+def finish(name: str, result: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
+    """Prints the result, and writes it where it was asked for; a smoke run writes nothing by itself."""
+    whole = {"benchmark": name, "machine": machine(), **result}
+    text = json.dumps(whole, indent=2)
+    print(text)
+    out = args.out or (None if args.smoke else RESULTS / f"{name}.json")
+    if out:
+        out.write_text(text + "\n", encoding="utf-8")
+    return whole
+
+
+SIMSEARCH = [sys.executable, "-m", "simsearch"]

@@ -1,0 +1,79 @@
+"""What a command imports, because what it does not use is what its user waits for."""
+
+import subprocess
+import sys
+
+import pytest
+
+SHOW_MODULES = """
+import sys
+from simsearch.cli import main
+try:
+    main(sys.argv[1:])
+finally:
+    print(*sys.modules, file=sys.stderr)
+"""
+COMMANDS = ["index", "similar", "classify", "info", "export"]
+
+
+@pytest.fixture
+def imported(tmp_path):
+    """The modules that a process has imported by the end of a command, but those of the standard library."""
+
+    def run(*arguments, cwd=tmp_path):
+        asked = [sys.executable, "-c", SHOW_MODULES, *map(str, arguments)]
+        done = subprocess.run(asked, cwd=cwd, capture_output=True, text=True, check=True, encoding="utf-8")
+        names = done.stderr.splitlines()[-1].split()
+        return done.stdout, {name for name in names if name.partition(".")[0] not in sys.stdlib_module_names}
+
+    return run
+
+
+def tops(names):
+    return {name.partition(".")[0] for name in names}
+
+
+@pytest.fixture(scope="module")
+def with_click_alone():
+    """What `import click` imports, beside what every start of this interpreter does."""
+    code = "import click, sys; print(*sys.modules)"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    return tops(said.split())
+
+
+@pytest.mark.parametrize("arguments", [["--help"], *([command, "--help"] for command in COMMANDS)])
+def test_help_imports_nothing_beyond_click(imported, with_click_alone, arguments):
+    shown, names = imported(*arguments)
+    assert shown.startswith("Usage: ")
+    ours = {name for name in names if name.partition(".")[0] == "simsearch"}
+    assert ours == {"simsearch", "simsearch.cli", "simsearch.errors"}
+    assert tops(names) - with_click_alone == {"simsearch"}
+
+
+def test_version_imports_nothing_beyond_click(imported, with_click_alone):
+    shown, names = imported("--version")
+    assert shown == "simsearch 0.1.0\n"
+    assert tops(names) - with_click_alone == {"simsearch"}
+
+
+@pytest.mark.parametrize("form", [[], ["--json"], ["--paths"], ["--where", "style = 'Plain'"]])
+def test_a_query_on_a_stored_work_imports_no_model_no_picture_library_and_no_mapper(imported, flags, form):
+    shown, names = imported("similar", flags.path("red"), "-k", "1", *form, cwd=flags.folder)
+    assert len(shown.splitlines()) in (1, 2)
+    heavy = {"onnxruntime", "faiss", "PIL", "torch", "pandas", "requests", "alembic", "filelock", "pyarrow", "sklearn"}
+    assert tops(names).isdisjoint(heavy)
+    assert not [name for name in names if name.startswith(("sqlalchemy.orm", "simsearch.indexer"))]
+    assert "simsearch.encoders.onnx" not in names
+
+
+def test_only_the_table_imports_rich(imported, flags):
+    _, of_table = imported("similar", flags.id["red"], cwd=flags.folder)
+    _, of_json = imported("similar", flags.id["red"], "--json", cwd=flags.folder)
+    assert "rich" in tops(of_table)
+    assert "rich" not in tops(of_json)
+
+
+def test_classifying_a_stored_work_imports_no_model_and_no_picture_library(imported, flags):
+    shown, names = imported("classify", flags.path("red"), "--json", cwd=flags.folder)
+    assert len(shown.splitlines()) == 3
+    assert tops(names).isdisjoint({"onnxruntime", "faiss", "PIL", "torch", "pandas", "sklearn", "rich"})
