@@ -38,6 +38,8 @@ class Commands(click.Group):
         except KeyboardInterrupt:
             _say("interrupted")
             ctx.exit(INTERRUPTED)
+        except OSError as error:
+            raise _about_output(error) from error
         finally:
             _flush()
 
@@ -252,11 +254,16 @@ def _flush() -> None:
     """Writes what waits for standard output, while there is still somebody to tell that it cannot be written."""
     try:
         sys.stdout.flush()
-    except BrokenPipeError:
-        raise  # click ends quietly: who reads has seen enough
     except OSError as error:
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123  the interpreter would only try again
-        raise click.ClickException(f"standard output cannot be written: {error.strerror or error}") from error
+        raise _about_output(error) from error
+
+
+def _about_output(error: OSError) -> Exception:
+    """The same error, or a sentence where it is standard output that cannot be written."""
+    if error.filename is not None or isinstance(error, BrokenPipeError):
+        return error  # click ends quietly where who reads has seen enough
+    sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123  the interpreter would try again at its end
+    return click.ClickException(f"standard output cannot be written: {error.strerror or error}")
 
 
 def _say(sentence: str) -> None:

@@ -44,13 +44,16 @@ class Changes:
         self, writer: Writer, source: int, name: str, scanned: Scan, below: str, not_embedded: set[str]
     ) -> None:
         """Adds one source: a file of the same size and time is taken as unchanged without opening it."""
+        if not not_embedded and not scanned.unreadable and scanned.files == writer.stats(source, below):
+            self.unchanged += len(scanned.files)
+            return
         known = writer.files(source, below)
-        for source_id, (size, mtime_ns) in scanned.files.items():
+        for source_id, stat in scanned.files.items():
             stored = known.pop(source_id, None)
-            if stored and stored.size == size and stored.mtime_ns == mtime_ns and source_id not in not_embedded:
+            if stored is not None and stored[1:3] == stat and source_id not in not_embedded:
                 self.unchanged += 1
             else:
-                self.jobs.append(Job(source, name, scanned.root, source_id, size, mtime_ns, stored))
+                self.jobs.append(Job(source, name, scanned.root, source_id, *stat, stored))
         hidden = tuple(f"{folder}/" for folder in scanned.unreadable)
         for source_id, stored in known.items():
             if not (hidden and source_id.startswith(hidden)):

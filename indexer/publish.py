@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from collections.abc import Set
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -32,7 +33,9 @@ def publish(collection: Collection, writer: Writer, entry: EncoderEntry, run: in
     rows, ids = collection.catalog.embeddings(entry.number, entry.info.dim)
     index, recall = build(rows, ids, kind)
     below = Path("index") / re.sub(r"[^\w.-]+", "-", f"{entry.info.name}-{entry.info.revision}")
-    folder = below / str(_next_number(collection.folder / below))
+    named = {Path(each) for each in collection.catalog.generation_folders()}
+    number = _next_number(collection.folder / below, {path.name for path in named if path.parent == below})
+    folder = below / str(number)
     _write(index, collection.folder / folder)
     generation = Generation(
         encoder=entry.info,
@@ -51,7 +54,10 @@ def publish(collection: Collection, writer: Writer, entry: EncoderEntry, run: in
 
 
 def build(rows: Rows, ids: Ids, kind: str = "auto") -> tuple[VectorIndex, float | None]:
-    """(index over unit rows (n, dim), its recall@10 against exact search, or None where it is exact itself)."""
+    """(index over unit rows (n, dim), its recall@10 against exact search, or None where it is exact itself).
+
+    Ids (n,) ascend.
+    """
     from simsearch.index.ivf import FEWEST, IvfIndex  # faiss itself is imported when it builds
 
     if kind == "exact" or len(ids) < (AUTO_IVF_FROM if kind == "auto" else FEWEST):
@@ -102,13 +108,15 @@ def background(rows: Rows) -> Rows:
     return np.sort(vectors.rounded(cosines))
 
 
-def _next_number(folder: Path) -> int:
-    """One more than any generation there, once what killed runs left half-written is cleared away."""
+def _next_number(folder: Path, named: Set[str]) -> int:
+    """One more than any generation there, once what killed runs left half-written or unnamed is cleared away."""
     if not folder.is_dir():
         return 1
-    for half in folder.glob("*.building"):
-        shutil.rmtree(half)
-    return 1 + max((int(path.name) for path in folder.iterdir() if path.name.isdecimal()), default=0)
+    numbers = [int(path.name) for path in folder.iterdir() if path.name.isdecimal()]
+    for path in folder.iterdir():
+        if path.name not in named:
+            shutil.rmtree(path, ignore_errors=True)
+    return 1 + max(numbers, default=0)
 
 
 def _write(index: VectorIndex, folder: Path) -> None:
@@ -121,8 +129,10 @@ def _write(index: VectorIndex, folder: Path) -> None:
             _fsync(path)
         aside.rename(folder)
         _fsync(folder.parent)
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(aside, ignore_errors=True)
+        if isinstance(error, OSError) and error.errno is None:  # neither numpy nor faiss pass on the system's reason
+            raise OSError(f"the index came out incomplete, perhaps because the disk is full ({error})") from error
         raise
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -114,9 +116,10 @@ class _Run:
         self.number = 0
 
     def go(self, asked: Iterable[FolderSource]) -> IndexReport:
-        scans = list(self._scan(asked))
         location = location_of(self.encoder)
-        with self.collection.catalog.snapshot():
+        with _collector_at_rest():
+            scans = list(self._scan(asked))
+        with _collector_at_rest(), self.collection.catalog.snapshot():
             self.entry = EncoderEntry(self.writer.add_encoder(self.encoder.info, location), self.encoder.info, location)
             self.writer.set_meta("default_encoder", str(self.entry.number))
             self.number = self.writer.begin_run()
@@ -330,6 +333,21 @@ class _Run:
         self.watch("building the index", 0, 1)
         publish(self.collection, self.writer, self.entry, self.number, self.options.index)
         self.watch("building the index", 1, 1)
+
+
+@contextmanager
+def _collector_at_rest() -> Iterator[None]:
+    """Holds the cyclic garbage collector back while many small tuples are made, none of which is garbage.
+
+    It would walk all of them again and again, which takes a fifth of a run over an unchanged folder.
+    """
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def _failure(reading: Reading) -> Failure:

@@ -76,22 +76,26 @@ def scan(root: Path, below: str = "", leave_out: frozenset[Path] = frozenset()) 
 def _take_files(
     out: Scan, entries: list[os.DirEntry[str]], prefix: str, stamps: list[str]
 ) -> Iterator[os.DirEntry[str]]:
-    """Notes the images of one folder; gives its visible subfolders."""
+    """Notes the images of one folder; gives its visible subfolders.
+
+    An image costs one stat and little more: at 22,000 files this loop is half of a run that finds nothing changed.
+    """
+    files = out.files
     for entry in entries:
         name = entry.name
-        if name.startswith("."):
+        if name[0] == ".":
             continue
-        dot = name.rfind(".")
-        is_image = dot > 0 and name[dot:].lower() in SUFFIXES
+        suffix = name[name.rfind(".") :]
+        is_image = suffix in SUFFIXES or suffix.lower() in SUFFIXES
         try:
-            if is_image and not entry.is_dir():
-                stat = entry.stat()
-                if not S_ISREG(stat.st_mode):
-                    out.skipped += 1  # to read a pipe would be to wait for ever
-                elif is_text(prefix + name):
-                    out.files[prefix + name] = (stat.st_size, min(stat.st_mtime_ns, LATEST_NS))
+            stat = entry.stat() if is_image else None
+            if stat is not None and S_ISREG(stat.st_mode):
+                path = prefix + name
+                if path.isascii() or is_text(path):
+                    mtime_ns = stat.st_mtime_ns
+                    files[path] = (stat.st_size, mtime_ns if mtime_ns < LATEST_NS else LATEST_NS)
                 else:
-                    out.misnamed.append(prefix + name)
+                    out.misnamed.append(path)
             elif entry.is_dir():
                 yield entry
             elif name == TABLE:
@@ -99,9 +103,9 @@ def _take_files(
                 out.tables.append(prefix + name)
                 stamps.append(f"{prefix}{name} {stat.st_size} {stat.st_mtime_ns}")
             else:
-                out.skipped += 1
-        except OSError:  # a link to nowhere: decoding will say so, with a reason
-            if is_image and is_text(prefix + name):
-                out.files[prefix + name] = (0, 0)
+                out.skipped += 1  # a pipe named like an image, too: to read it would be to wait for ever
+        except OSError:
+            if is_image and is_text(prefix + name):  # a link to nowhere: decoding will say so, with a reason
+                files[prefix + name] = (0, 0)
             elif is_image:
                 out.misnamed.append(prefix + name)

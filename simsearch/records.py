@@ -57,7 +57,7 @@ class EncoderInfo:
     preprocessing: Preprocessing
 
     def __str__(self) -> str:
-        return f"{self.name}@{self.revision} ({self.dim} numbers)"
+        return f"{self.name}@{self.revision} ({self.dim} numbers, digest {self.digest[:8]})"
 
 
 @dataclass(frozen=True, slots=True)

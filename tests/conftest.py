@@ -68,7 +68,7 @@ def command() -> Command:
         timeout_s: float = 120,
     ) -> Done:
         known = {key: value for key, value in os.environ.items() if not key.startswith(("SIMSEARCH_", "PYTEST_"))}
-        known |= {"PYTHONUTF8": "1", "PYTHONWARNINGS": "error", **(env or {})}
+        known |= {"PYTHONUTF8": "1", "PYTHONWARNINGS": "error", "NO_PROXY": "127.0.0.1", **(env or {})}
         found = subprocess.run(
             [sys.executable, "-m", "simsearch", *map(str, arguments)],
             cwd=cwd, input=stdin, capture_output=True, env=known, timeout=timeout_s, check=False,
@@ -78,6 +78,22 @@ def command() -> Command:
         return done
 
     return run
+
+
+DROP_PRIVILEGES = """
+import ctypes, os, sys
+for capability in (1, 2):  # CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH, by which root reads and writes what it may not
+    assert os.geteuid() != 0 or ctypes.CDLL(None).prctl(24, capability, 0, 0, 0) == 0  # PR_CAPBSET_DROP
+os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
+"""
+
+
+@pytest.fixture
+def unprivileged() -> list[str]:
+    """How to start Python so that the permissions of files hold for it, even where the tests are run by root."""
+    if sys.platform != "linux" and os.geteuid() == 0:
+        pytest.skip("root cannot lay down its privileges here")
+    return [sys.executable, "-c", DROP_PRIVILEGES]
 
 
 # -- snapshots ---------------------------------------------------------------------------------------------------------

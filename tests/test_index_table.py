@@ -220,8 +220,8 @@ def test_a_table_in_a_wrong_encoding_is_one_sentence_that_says_how_to_mend_it(pl
         arguments = ("index", "art", "--encoder", place.network, "--collection", collection)
         done = command(*arguments, cwd=place.folder, status=1)
         assert done.err.splitlines()[-1] == (
-            f"simsearch: {place.folder}/art/artworks.csv {REFUSED['in cp1252'][1]}; save it as UTF-8, for instance with "
-            "`iconv -f CP1252 -t UTF-8`"
+            f"simsearch: {place.folder}/art/artworks.csv {REFUSED['in cp1252'][1]}; save it as UTF-8, for instance "
+            "with `iconv -f CP1252 -t UTF-8`"
         )
     assert not (place.folder / "new" / ".simsearch").exists()
 

@@ -1,6 +1,7 @@
 """One contract for every kind of index, compared by value with a brute force in float64 that is written here."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -44,7 +45,7 @@ def some_ids(count, seed):
 def oracle(queries, k, works, allowed=None):
     """(scores, ids), each (q, k): every cosine in float64, the highest first, of equal ones the lower id first."""
     scores, ids = np.full((len(queries), k), -np.inf), np.full((len(queries), k), NO_ID)
-    kept = sorted(i for i in works if allowed is None or i in set(np.asarray(allowed).tolist()))
+    kept = set(works) if allowed is None else set(works) & set(np.asarray(allowed).tolist())
     for q, query in enumerate(queries):
         ranked = sorted((-round(float(np.dot(query.astype(np.float64), works[i])), 6), i) for i in kept)[:k]
         for place, (score, id) in enumerate(ranked):
@@ -276,6 +277,8 @@ def test_an_opened_index_can_be_changed_and_saved_elsewhere(index, tmp_path):
 def test_an_opened_index_can_be_built_again(index, tmp_path):
     opened = reopened(index, tmp_path)
     opened.build(ROWS[:300], IDS[:300])
+    if opened.kind == "ivf":
+        opened.probes = opened.lists
     opened.add(ROWS[300:310], IDS[300:310])
     agree(opened, QUERIES, 25, as_works(ROWS[:310], IDS[:310]))
 
@@ -310,7 +313,7 @@ def test_a_damaged_file_is_an_error_that_names_the_folder(kind, name, damage, tm
     (tmp_path / name).unlink()
     if data is not None:
         (tmp_path / name).write_bytes(data)
-    with pytest.raises(IndexFileError, match=str(tmp_path)):
+    with pytest.raises(IndexFileError, match=re.escape(str(tmp_path))):
         type(index).open(tmp_path)
 
 
@@ -319,7 +322,7 @@ def test_files_of_two_indexes_do_not_make_one(tmp_path):
     index.build(ROWS, IDS)
     index.save(tmp_path)
     np.save(tmp_path / "ids.npy", IDS[:599])
-    with pytest.raises(IndexFileError, match="600, 16.* rows, .*599.* ids"):
+    with pytest.raises(IndexFileError, match=r"\(600, 16\) rows, \(599,\) ids"):
         ExactIndex.open(tmp_path)
 
 

@@ -18,8 +18,8 @@ BUILD = "import sys; from hatchling import build; print(getattr(build, sys.argv[
 
 def copy_of_the_project(to):
     """The project as a checkout has it, its links kept, without what only lies around in this one."""
-    listed = {line.rstrip("/") for line in (ROOT / ".gitignore").read_text().splitlines()}
-    aside = shutil.ignore_patterns(".git", *(name.removeprefix("/") for name in listed))
+    listed = (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()
+    aside = shutil.ignore_patterns(".git", *(line.rstrip("/") for line in listed if line and not line.startswith("/")))
     return Path(shutil.copytree(ROOT, to, symlinks=True, ignore=aside))
 
 
@@ -97,8 +97,12 @@ def test_the_source_archive_builds_the_same_wheel(wheel, sdist, tmp_path):
 @pytest.mark.slow
 def test_the_wheel_runs_in_a_clean_environment(wheel, tmp_path, flag):
     def run(*arguments, status=0):
-        kept = ("PATH", "HOME", "LANG", "TMPDIR", "SYSTEMROOT", "SSL_CERT_FILE")
-        environment = {k: v for k, v in os.environ.items() if k in kept or k.startswith("PIP_")}
+        kept = {"PATH", "HOME", "LANG", "TMPDIR", "SYSTEMROOT", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"}
+        environment = {
+            name: value
+            for name, value in os.environ.items()
+            if name in kept or name.startswith("PIP_") or name.lower().endswith("_proxy")
+        }
         done = subprocess.run([*map(str, arguments)], cwd=elsewhere, capture_output=True, text=True, env=environment,
                               timeout=600, check=False)  # fmt: skip
         assert done.returncode == status, done.stdout + done.stderr

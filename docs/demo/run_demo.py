@@ -1,4 +1,4 @@
-"""`make demo`: paints a gallery, or takes a folder of yours, and runs the three commands that people use daily on it."""
+"""`make demo`: paints a gallery, or takes a folder of yours, and runs the three commands of a day on it."""
 
 import argparse
 import shlex
@@ -15,7 +15,7 @@ QUERY = "demo/gallery/stained-glass"
 def main() -> int:
     """Runs the demo; the exit status of the first command that failed."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--images", type=Path, default=PAINTED, help="folder of images; painted where it is the default")
+    parser.add_argument("--images", type=Path, default=PAINTED, help="folder of images; the default one is painted")
     images = parser.parse_args().images.expanduser()
     if images == PAINTED:
         print(f"painting {len(paint_gallery(images))} pictures in a dozen manners into {images} ...")
@@ -46,8 +46,9 @@ def query_in(images: Path) -> Path | None:
     """A picture to ask about: a stained-glass window of the painted gallery, or the first one of a folder."""
     from simsearch.indexer.scan import scan
 
-    names = sorted(scan(images).files)
-    return next((images / name for name in names if str(images / name).startswith(QUERY)), images / names[0]) if names else None
+    paths = [images / name for name in sorted(scan(images).files)]
+    windows = [path for path in paths if path.as_posix().startswith(QUERY)]
+    return next(iter(windows + paths), None)
 
 
 def run(*arguments: str, allowed: tuple[int, ...] = (0,)) -> int:

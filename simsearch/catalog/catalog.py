@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from sqlalchemy import Connection, Row, Select, Text, and_, case, func, not_, select
@@ -57,8 +57,7 @@ class Generation:
     created: str
 
 
-@dataclass(frozen=True, slots=True)
-class StoredFile:
+class StoredFile(NamedTuple):
     """What the catalog knows of an artwork's file."""
 
     id: int
@@ -286,6 +285,11 @@ class Catalog:
         background = np.frombuffer(row.background, "<f4")
         return Generation(_encoder(row), row.folder, row.kind, row.parameters, row.works, row.run, row.recall_at_10,
                           background, row.created)  # fmt: skip
+
+    def generation_folders(self) -> set[str]:
+        """Folders, below the collection, of the published indexes that are kept, of all encoders."""
+        with self.snapshot() as db:
+            return set(db.scalars(select(t.generation.c.folder)))
 
     def changed_since(self, run: int) -> tuple[Ids, Ids]:
         """(ids that got a new image in later runs than this, ids that were removed in later runs)."""

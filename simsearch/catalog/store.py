@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, ExceptionContext, create_engine, event
-from sqlalchemy.pool import NullPool
+from sqlalchemy.pool import StaticPool
 
 from simsearch.catalog.schema import REVISION
 from simsearch.errors import (
@@ -125,7 +125,7 @@ def _engine(path: Path, *, write: bool) -> Engine:
     def connect() -> sqlite3.Connection:
         return _connect_to_write(path) if write else _connect_to_read(path)
 
-    engine = create_engine("sqlite://", creator=connect, poolclass=NullPool)
+    engine = create_engine("sqlite://", creator=connect, poolclass=StaticPool)
     begin = "BEGIN IMMEDIATE" if write else "BEGIN"
     event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin))
     event.listen(engine, "handle_error", lambda context: _translate(context, path), retval=True)
@@ -184,7 +184,8 @@ def _ours(error: sqlite3.Error, path: Path) -> Exception:
             f"{path} cannot be written ({said}); free some space and run `simsearch index` again: what was "
             "committed is kept")),
         ("readonly|read-only|unable to open", CollectionWriteError(
-            f"{path} cannot be opened for this ({said}); check the permissions of {path.parent}")),
+            f"{path} cannot be opened or written ({said}); check the permissions of {path.parent}, and whether its "
+            "disk is mounted read-only")),
         ("locked|busy", CollectionLockedError(f"{path} is in use by another process ({said}); try again in a moment")),
     )  # fmt: skip
     return next((ours for pattern, ours in table if re.search(pattern, said)), error)

@@ -128,7 +128,10 @@ class IvfIndex:
         """Writes index.faiss and its parameters."""
         faiss = _faiss()
 
-        faiss.write_index(self._index, str(folder / "index.faiss"))
+        try:
+            faiss.write_index(self._index, str(folder / "index.faiss"))
+        except RuntimeError as error:
+            raise OSError(str(error).rpartition(": ")[2]) from error
         (folder / "index.json").write_text(json.dumps(self.parameters()), encoding="utf-8")
 
     @classmethod

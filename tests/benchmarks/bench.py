@@ -1,4 +1,4 @@
-"""What the benchmark scripts share: their arguments, the machine's facts, whole-process timings, and the result file."""
+"""What the benchmark scripts share: arguments, the machine's facts, whole-process timings, and the result file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ RESULTS = ROOT / "docs" / "benchmarks"
 
 
 def arguments(doc: str | None, argv: Sequence[str] | None, **more: Any) -> argparse.Namespace:
-    """--art FOLDER with the pictures, --smoke for a run of seconds, --out FILE for the raw results; `more` by default."""
+    """--art FOLDER with the pictures, --smoke for a run of seconds, --out FILE for raw results; `more` by default."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--art", type=Path, required=True, help="folder that holds wikiart/, large/, pairs/")
     parser.add_argument("--smoke", action="store_true", help="a handful of images, to see that the script runs")

@@ -2,9 +2,9 @@
 
     python tests/benchmarks/cold_query.py --art ART
 
-Interleaved: `python -c "import click"`, `--help`, `python -c "import click, numpy, sqlalchemy"`, a stored work, and a new
-file, at both sizes; 10 rounds after a warm-up. A second part breaks the query of a new file down into start-up, decode,
-embed and search, with clock readings inside one process.
+Interleaved: `python -c "import click"`, `--help`, `python -c "import click, numpy, sqlalchemy"`, a stored work, and a
+new file, at both sizes; 10 rounds after a warm-up. A second part breaks the query of a new file down into start-up,
+decode, embed and search, with clock readings inside one process.
 """
 
 from __future__ import annotations
@@ -68,20 +68,25 @@ def main(argv: Sequence[str] | None = None) -> None:
         rounds = 2 if args.smoke else 10
         seconds = interleaved(rounds, cases)
         parts = {label: _parts(folder, new, rounds) for label, folder in collections.items()}
-    small, large = sizes
     result = {
         "p50_s": {name: round(statistics.median(values), 4) for name, values in seconds.items()},
-        "ratios": {
-            "--help / import click": ratio(seconds["--help"], seconds["import click"]),
-            **{f"stored work, {label} works / import click, numpy, sqlalchemy":
-               ratio(seconds[f"stored work, {label} works"], seconds["import click, numpy, sqlalchemy"]) for label in sizes},
-            **{f"{kind}: {large} / {small} works": ratio(seconds[f"{kind}, {large} works"], seconds[f"{kind}, {small} works"])
-               for kind in ("stored work", "new file")},
-        },
+        "ratios": _ratios(seconds, *sizes),
         "parts_ms": parts,
         "seconds": seconds,
-    }  # fmt: skip
+    }
     finish("cold_query", result, args)
+
+
+def _ratios(seconds: dict[str, list[float]], small: str, large: str) -> dict[str, float]:
+    """What start-up costs beside its imports, and what a larger collection adds."""
+    base = "import click, numpy, sqlalchemy"
+    out = {"--help / import click": ratio(seconds["--help"], seconds["import click"])}
+    for label in (small, large):
+        out[f"stored work, {label} works / {base}"] = ratio(seconds[f"stored work, {label} works"], seconds[base])
+    for kind in ("stored work", "new file"):
+        name = f"{kind}: {large} / {small} works"
+        out[name] = ratio(seconds[f"{kind}, {large} works"], seconds[f"{kind}, {small} works"])
+    return out
 
 
 def _collection(art: Path, scratch: Path, size: int) -> Path:

@@ -2,8 +2,8 @@
 
     python tests/benchmarks/index_scale.py --art ART --embeddings rows.npy [--sizes 100000,1000000]
 
-`rows.npy` holds real embeddings (n, d); without it those of ART/wikiart by `color` are taken. The mixture: 2,048 k-means
-centres of the real unit rows, each with the mean and the variances of its members in the principal axes of all residuals;
+`rows.npy` holds real embeddings (n, d); without it those of ART/wikiart by `color` are taken. The mixture: 2,048
+k-means centres of the real unit rows, each with the variances of its members in the principal axes of all residuals;
 works and queries are drawn from it apart. The spread of a work's nearest neighbours is printed beside the real one.
 Each figure of a kind comes from processes of its own: a cold query opens the index and searches once.
 """
@@ -121,7 +121,7 @@ def _real(args: Any) -> Rows:
 
 
 def _spread(real: Rows, mixture: Mixture) -> dict[str, dict[str, float]]:
-    """Quartiles of the cosine of the nearest and of the tenth nearest neighbour, real and drawn, among as many works."""
+    """Quartiles of the cosine of the nearest and of the tenth neighbour, real and drawn, among as many works."""
     out = {}
     for name, rows in (("real", real), ("drawn", mixture.draw(len(real), 1))):
         found = search_rows(rows[:500], rows, np.arange(len(rows)), 11)[0]
@@ -145,9 +145,13 @@ def _measure(mixture: Mixture, n: int, scratch: Path, rounds: int) -> dict[str, 
     ivf, stored_recall = build(rows, ids, "ivf")
     assert isinstance(ivf, IvfIndex)
     found = ivf.search(queries, 10)[1]
-    recall = np.mean([len(set(a) & set(b)) / 10 for a, b in zip(truth.tolist(), found.tolist(), strict=True)])
-    out["ivf"] = {"build_and_tune_s": round(time.perf_counter() - started, 2), **ivf.parameters(),
-                  "recall_at_10_stored": stored_recall, "recall_at_10_new_queries": round(float(recall), 4)}  # fmt: skip
+    recall = np.mean([len({*a} & {*b}) / 10 for a, b in zip(truth.tolist(), found.tolist(), strict=True)])
+    out["ivf"] = {
+        "build_and_tune_s": round(time.perf_counter() - started, 2),
+        **ivf.parameters(),
+        "recall_at_10_stored": stored_recall,
+        "recall_at_10_new_queries": round(float(recall), 4),
+    }
     _save(ivf, scratch / "ivf")
     del ivf, rows
     runs: dict[str, list[dict[str, float]]] = {"exact": [], "ivf": []}

@@ -86,8 +86,13 @@ def _rates(folder: Path, scratch: Path, encoder_name: str, rounds: int) -> dict[
                                    "pipeline": lambda: timed(pipeline)}, warm_up=0)  # fmt: skip
     allowed = [d + f for d, f in zip(seconds["decode"], seconds["forward"], strict=True)]
     rate = {name: round(len(jobs) / statistics.median(s), 1) for name, s in seconds.items()}
-    return {"encoder": encoder_name if encoder_name == "color" else Path(encoder_name).name, "images": len(jobs),
-            "images_per_s": rate, "seconds": seconds, "of_what_two_cores_allow": ratio(allowed, seconds["pipeline"])}  # fmt: skip
+    return {
+        "encoder": str(encoder.info),
+        "images": len(jobs),
+        "images_per_s": rate,
+        "of_what_two_cores_allow": ratio(allowed, seconds["pipeline"]),
+        "seconds": seconds,
+    }
 
 
 def _memory(folder: Path, scratch: Path, encoder_name: str, sizes: Sequence[int]) -> dict[str, float]:

@@ -2,9 +2,9 @@
 
     python tests/benchmarks/scaled_decode.py --art ART [--encoder NAME]
 
-200 large JPEGs: those found (ART/large, and ART/pairs with both sides of 448 px or more), the same enlarged two and four
-times with fresh grain, so that every scale of the format comes up, and works of the demo painter at 1,800 px, whose dots and
-hatching are the hardest case. A file counts only where the decoder took a reduced scale.
+200 large JPEGs: those found (ART/large, and ART/pairs with both sides of 448 px or more), the same enlarged two and
+four times with fresh grain, so that every scale of the format comes up, and works of the demo painter at 1,800 px,
+whose dots and hatching are the hardest case. A file counts only where the decoder took a reduced scale.
 """
 
 from __future__ import annotations
@@ -67,7 +67,8 @@ def _jpegs(art: Path, scratch: Path, wanted: int) -> Iterator[bytes]:
     for i, data in enumerate(found):
         yield _enlarged(data, 2 + 2 * (i % 2), seed=i)
     spec = importlib.util.spec_from_file_location("paint_gallery", ROOT / "docs" / "demo" / "paint_gallery.py")
-    assert spec and spec.loader
+    assert spec is not None
+    assert spec.loader is not None
     painter = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(painter)
     painter.paint_gallery(scratch, works_per_manner=max(1, wanted // 12), seed=3, size=1800)
