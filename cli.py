@@ -245,7 +245,7 @@ def export(collection: Path | None, encoder: str | None, **files: Path | None) -
             if path := files["embeddings"]:
                 _say(f"{writing.export_embeddings(opened, entry, path):,} embeddings in {path}")
         except OSError as error:
-            raise click.ClickException(
+            raise SimsearchError(
                 f"{error.filename or 'the file'} cannot be written: {error.strerror or error}"
             ) from error
 
@@ -317,7 +317,7 @@ def _write_sheet(path: Path, asked: list[Query], hits: list[Hit], max_pixels: in
     try:
         path.write_text(contact_sheet(title, pictures, hits, thumbnail_of), encoding="utf-8")
     except OSError as error:
-        raise click.ClickException(f"{path} cannot be written: {error.strerror or error}") from error
+        raise SimsearchError(f"{path} cannot be written: {error.strerror or error}") from error
     _say(f"contact sheet in {path}")
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+import signal
+import threading
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,13 +61,52 @@ class Reader:
             return Reading(job, error=error)
 
 
+@contextmanager
+def held_back() -> Iterator[Callable[[], None]]:
+    """Keeps the first Ctrl-C until the function that it gives is called, or the end, and raises KeyboardInterrupt then.
+
+    Raised inside a thread pool it could leave a lock behind that a worker then waits for without end. A second Ctrl-C
+    is not kept.
+    """
+    if threading.current_thread() is not threading.main_thread() or (
+        signal.getsignal(signal.SIGINT) is not signal.default_int_handler
+    ):
+        yield lambda: None
+        return
+    pressed = False
+
+    def press(number: int, frame: object) -> None:
+        nonlocal pressed
+        if pressed:
+            raise KeyboardInterrupt
+        pressed = True
+
+    def stop() -> None:
+        if pressed:
+            raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, press)
+    try:
+        yield stop
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    stop()
+
+
 def batches(
-    jobs: Sequence[Job], reader: Reader, encoder: Encoder, threads: int | None = None
+    jobs: Sequence[Job],
+    reader: Reader,
+    encoder: Encoder,
+    threads: int | None = None,
+    stop: Callable[[], None] = lambda: None,
 ) -> Iterator[list[Reading]]:
-    """Readings in the order of the jobs, in batches, each image of which is embedded, known or has its error."""
+    """Readings in the order of the jobs, in batches, each image of which is embedded, known or has its error.
+
+    `stop` is called between readings, when no lock is held, and may raise.
+    """
     size = encoder.batch_size
     batch: list[Reading] = []
-    for reading in _ahead(jobs, reader, threads or len(os.sched_getaffinity(0)), WINDOW_BATCHES * size):
+    for reading in _ahead(jobs, reader, threads or len(os.sched_getaffinity(0)), WINDOW_BATCHES * size, stop):
         batch.append(reading)
         # known images cost the encoder nothing, but their rows should not wait for ever either
         if sum(r.pixels is not None for r in batch) == size or len(batch) >= 16 * size:
@@ -76,16 +118,20 @@ def batches(
         yield batch
 
 
-def _ahead(jobs: Sequence[Job], reader: Reader, threads: int, window: int) -> Iterator[Reading]:
+def _ahead(
+    jobs: Sequence[Job], reader: Reader, threads: int, window: int, stop: Callable[[], None]
+) -> Iterator[Reading]:
     """Readings in order, with at most `window` of them read ahead."""
     pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
     waiting: deque[Future[Reading]] = deque()
     try:
         for job in jobs:
+            stop()
             waiting.append(pool.submit(reader.read, job))
             if len(waiting) >= window:
                 yield waiting.popleft().result()
         while waiting:
+            stop()
             yield waiting.popleft().result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)

@@ -18,7 +18,7 @@ from simsearch.encoders.base import Encoder
 from simsearch.encoders.registry import DEFAULT, load_encoder, location_of
 from simsearch.errors import IndexFileError, SourceError
 from simsearch.indexer.changes import Changes
-from simsearch.indexer.pipeline import Reader, Reading, batches
+from simsearch.indexer.pipeline import Reader, Reading, batches, held_back
 from simsearch.indexer.publish import publish
 from simsearch.indexer.scan import Scan, scan
 from simsearch.indexer.sources.folder import Descriptions, FolderSource, folder_source
@@ -249,11 +249,12 @@ class _Run:
         reader = Reader(self.encoder.info.preprocessing, known, self.options.max_pixels)
         done = 0
         self.watch("embedding", 0, len(jobs))
-        for batch in batches(jobs, reader, self.encoder, self.options.threads):
-            self._store(batch, scans)
-            known |= {r.digest: (r.width, r.height) for r in batch if r.embedding is not None}
-            done += len(batch)
-            self.watch("embedding", done, len(jobs))
+        with held_back() as stop:
+            for batch in batches(jobs, reader, self.encoder, self.options.threads, stop):
+                self._store(batch, scans)
+                known |= {r.digest: (r.width, r.height) for r in batch if r.embedding is not None}
+                done += len(batch)
+                self.watch("embedding", done, len(jobs))
 
     def _store(self, batch: Sequence[Reading], scans: dict[int, _Scanned]) -> None:
         rows, failures = [], []

@@ -98,7 +98,7 @@ def _take_files(
                     out.misnamed.append(path)
             elif entry.is_dir():
                 yield entry
-            elif name == TABLE:
+            elif name == TABLE and entry.is_file():
                 stat = entry.stat()
                 out.tables.append(prefix + name)
                 stamps.append(f"{prefix}{name} {stat.st_size} {stat.st_mtime_ns}")

@@ -390,11 +390,9 @@ def test_a_failed_batch_leaves_nothing_behind(filled: Filled) -> None:
 
 def test_a_foreign_writer_that_holds_the_file_is_named_as_such(filled: Filled, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("simsearch.catalog.store.BUSY_TIMEOUT_S", 0.05)
-    holding = sqlite3.connect(filled.path, isolation_level=None)
-    holding.execute("BEGIN IMMEDIATE")
-    with pytest.raises(CollectionLockedError, match="in use by another process"):
-        filled.writer.set_meta("key", "value")
-    holding.rollback()
-    holding.close()
-    filled.writer.set_meta("key", "1")
+    impatient = Store(filled.path, write=True)
+    with filled.store.transaction(), pytest.raises(CollectionLockedError, match="in use by another process"):
+        Writer(impatient).set_meta("key", "value")
+    Writer(impatient).set_meta("key", "1")
     assert filled.catalog.meta("key") == "1"
+    impatient.close()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import pty
 import re
 import subprocess
 import sys
@@ -104,6 +103,7 @@ def test_progress_comes_as_plain_lines_where_standard_error_is_no_terminal(place
 def test_progress_on_a_terminal_is_a_bar_with_a_rate_and_the_time_left(place) -> None:
     for i, letter in enumerate("rgbymcwk"):
         place.draw(**{f"art__{i}__{a}{b}": letter + a + b + "r" for a in "rgbymcwk" for b in "rgby"})
+    pty = pytest.importorskip("pty", reason="there are no pseudo-terminals here")
     main, side = pty.openpty()
     line = [sys.executable, "-m", "simsearch", "index"]
     env = os.environ | {"TERM": "xterm", "COLUMNS": "120"}

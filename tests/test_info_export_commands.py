@@ -210,7 +210,7 @@ def test_export_needs_a_file_to_write(flags, command):
 def test_a_file_that_cannot_be_written_is_named(flags, command, tmp_path, option):
     path = tmp_path / "no such folder" / "file"
     done = command("export", option, path, cwd=flags.folder, status=1)
-    assert done.err == f"Error: {path} cannot be written: No such file or directory\n"
+    assert done.err == f"simsearch: {path} cannot be written: No such file or directory\n"
     assert done.out == ""
 
 

@@ -190,6 +190,17 @@ def test_ctrl_c_is_said_to_people_too(place: Path) -> None:
     assert out.splitlines()[-1] == "interrupted: what is done is kept; run `simsearch index` again to go on"
 
 
+def test_ctrl_c_ends_a_question_without_a_traceback(few: Path, command) -> None:
+    command("index", "art", cwd=few)
+    line = [sys.executable, "-m", "simsearch", "similar", "-"]
+    with subprocess.Popen(line, cwd=few, stdin=-1, stdout=-1, stderr=-1) as process:
+        process.stdin.write(b"x" * (1 << 20))  # more than a pipe holds: it is reading when this is done
+        time.sleep(0.5)  # a signal that comes between two reads is heard of at the end of the second
+        process.send_signal(signal.SIGINT)
+        out, said = process.communicate(timeout=60)
+    assert (process.returncode, out, said.decode().strip()) == (130, b"", "interrupted")
+
+
 # -- not alone ---------------------------------------------------------------------------------------------------------
 
 

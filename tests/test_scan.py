@@ -137,9 +137,10 @@ def test_a_link_to_nowhere_is_kept_so_that_reading_it_says_why(tmp_path: Path) -
 def test_a_pipe_by_an_images_name_is_not_waited_for(tmp_path: Path) -> None:
     touch(tmp_path, "a.png")
     os.mkfifo(tmp_path / "pipe.png")
+    os.mkfifo(tmp_path / "artworks.csv")
     (tmp_path / "null.png").symlink_to("/dev/null")
     found = scan(tmp_path)
-    assert (list(found.files), found.skipped) == (["a.png"], 2)
+    assert (list(found.files), found.tables, found.skipped) == (["a.png"], [], 3)
 
 
 # -- tables ------------------------------------------------------------------------------------------------------------

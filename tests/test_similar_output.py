@@ -216,4 +216,4 @@ def test_a_sheet_that_cannot_be_written_is_named_after_the_hits_were_shown(flags
     path = tmp_path / "no such folder" / "sheet.html"
     done = command("similar", flags.path("red"), "--paths", "-k", 1, "--html", path, cwd=flags.folder, status=1)
     assert done.out == f"{flags.path('rust')}\n"
-    assert done.err == f"Error: {path} cannot be written: No such file or directory\n"
+    assert done.err == f"simsearch: {path} cannot be written: No such file or directory\n"

@@ -74,6 +74,7 @@ class Store:
                 raw.cursor().execute("PRAGMA busy_timeout = 0")
                 raw.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
             finally:
+                raw.cursor().execute(f"PRAGMA busy_timeout = {round(1000 * BUSY_TIMEOUT_S)}")
                 raw.close()
 
     @contextmanager
