@@ -44,9 +44,6 @@ class Changes:
         self, writer: Writer, source: int, name: str, scanned: Scan, below: str, not_embedded: set[str]
     ) -> None:
         """Adds one source: a file of the same size and time is taken as unchanged without opening it."""
-        if not not_embedded and not scanned.unreadable and scanned.files == writer.stats(source, below):
-            self.unchanged += len(scanned.files)
-            return
         known = writer.files(source, below)
         for source_id, stat in scanned.files.items():
             stored = known.pop(source_id, None)

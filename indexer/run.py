@@ -52,6 +52,7 @@ class _Scanned:
     source: FolderSource
     seen: Scan
     descriptions: Descriptions
+    as_last_time: bool = False
 
 
 def index_folders(
@@ -125,10 +126,9 @@ class _Run:
             self.number = self.writer.begin_run()
             fresh = self._up_to_date()
             for scanned in scans:
-                missing = set() if fresh else self.writer.without_embedding(self.entry.number, scanned.number)
-                self.changes.compare(
-                    self.writer, scanned.number, scanned.source.name, scanned.seen, scanned.source.below, missing
-                )
+                self._compare(scanned, fresh)
+            if self.changes.jobs or self.changes.missing:
+                self.writer.forget_listings()
         self._read_tables(scans)
         try:
             self._refuse_names(scans)
@@ -212,6 +212,16 @@ class _Run:
             self.collection.notice(f"{error}; it is built again from the catalog")
             return False
         return True
+
+    def _compare(self, scanned: _Scanned, fresh: bool) -> None:
+        """Finds what changed in a source: nothing, at a glance, where its listing is that of last time."""
+        number, seen, below = scanned.number, scanned.seen, scanned.source.below
+        if fresh and not below and not seen.unreadable and seen.listing() == self.writer.listing(number):
+            self.changes.unchanged += len(seen.files)
+            scanned.as_last_time = True
+            return
+        missing = set() if fresh else self.writer.without_embedding(self.entry.number, number)
+        self.changes.compare(self.writer, number, scanned.source.name, seen, below, missing)
 
     def _read_tables(self, scans: Sequence[_Scanned]) -> None:
         """Reads every table that will be needed, so that a wrong one stops the run before any work is done."""
@@ -315,6 +325,9 @@ class _Run:
             self.writer.forget_failures(scanned.number, still, scanned.source.below, scanned.seen.unreadable)
             if self._table_changed(scanned):
                 self._describe_again(scanned)
+            whole = not (scanned.source.below or scanned.seen.unreadable or scanned.seen.misnamed or still)
+            if whole and not scanned.as_last_time:
+                self.writer.set_listing(scanned.number, scanned.seen.listing())
         if self.extras:
             self.writer.add_extra_columns(self.extras)
 

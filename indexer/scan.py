@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import marshal
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -34,6 +35,13 @@ class Scan:
     """Images whose path is no text, some byte of it being no UTF-8, so that no catalog can hold it."""
     skipped: int = 0
     """Files that are not images by their name, and pipes and devices that are."""
+
+    def listing(self) -> str:
+        """A digest of all paths, sizes and times, in the order of the walk.
+
+        A folder that did not change is listed in the same order; where it is not, the files are compared one by one.
+        """
+        return hashlib.sha256(marshal.dumps(self.files, 2)).hexdigest()
 
 
 def scan(root: Path, below: str = "", leave_out: frozenset[Path] = frozenset()) -> Scan:

@@ -349,16 +349,26 @@ def test_a_cap_above_pillows_own_holds(monkeypatch):
 # -- scaled decoding ---------------------------------------------------------------------------------------------------
 
 
+SIDE = 60
+WANTED = images.SCALED_DECODE_MARGIN * SIDE
+
+
+@pytest.mark.parametrize("wide", [True, False])
 @pytest.mark.parametrize(
-    ("size", "side", "scaled"),
-    [((3000, 2000), 224, (750, 500)), ((2000, 3000), 224, (500, 750)), ((3000, 2000), 100, (375, 250)),
-     ((700, 700), 224, (700, 700)), ((3000, 448), 224, (3000, 448))],
+    ("shorter", "scale"),
+    [(9 * WANTED, 8), (8 * WANTED, 8), (8 * WANTED - 1, 4), (4 * WANTED, 4), (4 * WANTED - 1, 2), (2 * WANTED, 2),
+     (2 * WANTED - 1, 1), (WANTED, 1), (SIDE // 2, 1)],
 )  # fmt: skip
-def test_a_large_jpeg_is_decoded_at_the_least_scale_that_keeps_twice_the_side(size, side, scaled):
-    picture = images.decode(saved(Image.fromarray(gradient(*size)), "JPEG"), "it", side=side)
-    assert picture.image.size == scaled
-    assert min(scaled) >= images.SCALED_DECODE_MARGIN * side
+def test_a_jpeg_is_decoded_at_the_least_scale_that_leaves_the_margin_above_the_side(shorter, scale, wide):
+    size = (shorter + 77, shorter) if wide else (shorter, shorter + 77)
+    picture = images.decode(saved(Image.new("RGB", size, "teal"), "JPEG"), "it", side=SIDE)
+    assert picture.image.size == (-(-size[0] // scale), -(-size[1] // scale))
+    assert min(picture.image.size) >= min(shorter, WANTED) >= min(shorter, 2 * SIDE)
     assert (picture.width, picture.height) == size
+
+
+def test_without_a_side_a_jpeg_keeps_its_full_scale():
+    assert images.decode(saved(Image.new("RGB", (3000, 2000)), "JPEG"), "it").image.size == (3000, 2000)
 
 
 def test_scaled_pixels_are_those_of_the_full_picture():

@@ -33,6 +33,9 @@ source = Table(
     Column("kind", Text, nullable=False),
     Column("location", Text, nullable=False),  # relative to the collection's parent where it lies below it
     Column("table_stamp", Text),  # size and time of the artworks.csv that was read last
+    Column(
+        "listing", Text
+    ),  # digest of the walk after which every file was in the catalog; empty while that may not hold
     sqlite_autoincrement=True,
 )
 

@@ -90,22 +90,27 @@ class Writer:
 
     def files(self, source: int, below: str = "") -> dict[str, StoredFile]:
         """What is known of a source's files, by their path below it; with `below`, of that subfolder's alone."""
-        rows = self._file_rows("source_id, id, file_size, file_mtime_ns, digest", source, below)
-        return {path: StoredFile(*known) for path, *known in rows}
-
-    def stats(self, source: int, below: str = "") -> dict[str, tuple[int, int]]:
-        """(size, modification time in nanoseconds) of the same files: enough to see that nothing changed."""
-        rows = self._file_rows("source_id, file_size, file_mtime_ns", source, below)
-        return {path: (size, mtime_ns) for path, size, mtime_ns in rows}
-
-    def _file_rows(self, columns: str, source: int, below: str) -> list[Any]:
-        """Bare rows, read through the driver: they are a quarter of a run over an unchanged folder."""
-        sql = f"SELECT {columns} FROM artwork WHERE source = ?"
+        sql = "SELECT source_id, id, file_size, file_mtime_ns, digest FROM artwork WHERE source = ?"
         parameters: list[Any] = [source]
         if below:
             sql, parameters = sql + " AND substr(source_id, 1, ?) = ?", [source, len(below) + 1, f"{below}/"]
         with self.store.transaction() as db:
-            return list(db.connection.cursor().execute(sql, parameters))
+            return {path: StoredFile(*known) for path, *known in db.connection.cursor().execute(sql, parameters)}
+
+    def listing(self, source: int) -> str | None:
+        """The digest of the walk after which every file of a source was in the catalog, or None."""
+        with self.store.transaction() as db:
+            return db.scalar(select(t.source.c.listing).where(t.source.c.id == source))
+
+    def set_listing(self, source: int, listing: str) -> None:
+        """Stores that digest."""
+        with self.store.transaction() as db:
+            db.execute(update(t.source).where(t.source.c.id == source).values(listing=listing))
+
+    def forget_listings(self) -> None:
+        """Forgets those digests, before artworks change."""
+        with self.store.transaction() as db:
+            db.execute(update(t.source).values(listing=None))
 
     def table_stamp(self, source: int) -> str | None:
         """The stamp of the tables that described this source last."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import csv
-import io
 import sys
 from collections.abc import Iterable, Sequence
-from typing import IO, Any
+from typing import IO
 
 from simsearch.records import LABEL_COLUMNS, METADATA, Failure, Hit, Prediction
+from simsearch.show.table import table
 from simsearch.show.text import harmless, json_line
 
 HIT_COLUMNS = ("rank", "score", "percentile", "id", "title", *LABEL_COLUMNS, *METADATA[1:], "path", "width", "height",
@@ -52,7 +52,12 @@ def show_hits(hits: Sequence[Hit], out: IO[str]) -> None:
         ]
         for h in hits
     ]
-    table(["", "cosine", "nearer than", "title or file", "artist", "style", "id"], rows, out, right={0, 1, 2, 6})
+    table(
+        ["", "cosine", "nearer than", "title or file", "artist", "style", "id"],
+        rows,
+        out,
+        right=frozenset({0, 1, 2, 6}),
+    )
 
 
 def show_predictions(image: str, predictions: Sequence[Prediction], out: IO[str]) -> None:
@@ -64,7 +69,7 @@ def show_predictions(image: str, predictions: Sequence[Prediction], out: IO[str]
         more = f", {len(prediction.neighbours) - 3} more" if len(prediction.neighbours) > 3 else ""
         share = f"{prediction.votes} of {prediction.of}"
         rows.append([prediction.kind, prediction.value, share, works + more])
-    table(["", "resembles", "votes", "nearest of them"], rows, out, right={2})
+    table(["", "resembles", "votes", "nearest of them"], rows, out, right=frozenset({2}))
 
 
 def show_failures(failures: Sequence[Failure], out: IO[str]) -> None:
@@ -80,28 +85,6 @@ def percent(share: float | None) -> str:
     if share is None:
         return "-"
     return f"{share:.0f} %" if share < 99 else f"{share:.2f} %" if share < 100 else "100 %"
-
-
-def table(
-    head: Sequence[str], rows: Sequence[Sequence[str | None]], out: IO[str], right: set[int] | None = None
-) -> None:
-    """Aligned columns; bold heads and the terminal's width on a terminal, plain and as wide as needed elsewhere."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    columns: list[dict[str, Any]] = [{"justify": "right" if right and i in right else "left"} for i in range(len(head))]
-    grid = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", show_edge=False)
-    for name, options in zip(head, columns, strict=True):
-        grid.add_column(name, no_wrap=True, overflow="ellipsis", **options)
-    for row in rows:
-        grid.add_row(*(Text(harmless(cell or "")) for cell in row))
-    if out.isatty():
-        Console(file=out, highlight=False).print(grid)
-        return
-    plain = io.StringIO()
-    Console(file=plain, width=10_000, highlight=False).print(grid)
-    out.writelines(line.rstrip() + "\n" for line in plain.getvalue().splitlines())
 
 
 def stdout() -> IO[str]:

@@ -18,6 +18,7 @@ def upgrade() -> None:
         sa.Column("kind", sa.Text, nullable=False),
         sa.Column("location", sa.Text, nullable=False),
         sa.Column("table_stamp", sa.Text),
+        sa.Column("listing", sa.Text),
         sqlite_autoincrement=True,
     )
     op.create_table(
