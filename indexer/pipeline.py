@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import signal
 import threading
 from collections import deque
@@ -15,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from simsearch import images, vectors
-from simsearch.encoders.base import Encoder, Pixels
+from simsearch.encoders.base import Encoder, Pixels, usable_cores
 from simsearch.errors import EmbeddingError, ImageError
 from simsearch.indexer.changes import Job
 from simsearch.records import Preprocessing
@@ -106,7 +105,7 @@ def batches(
     """
     size = encoder.batch_size
     batch: list[Reading] = []
-    for reading in _ahead(jobs, reader, threads or len(os.sched_getaffinity(0)), WINDOW_BATCHES * size, stop):
+    for reading in _ahead(jobs, reader, threads or usable_cores(), WINDOW_BATCHES * size, stop):
         batch.append(reading)
         # known images cost the encoder nothing, but their rows should not wait for ever either
         if sum(r.pixels is not None for r in batch) == size or len(batch) >= 16 * size:

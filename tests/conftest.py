@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from where_table import engine  # noqa: F401  a fixture of the tests of --where
 
 import simsearch
 

@@ -34,13 +34,12 @@ which were chosen by hand among a few.
 from __future__ import annotations
 
 import hashlib
-import os
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import numpy.typing as npt
 
-from simsearch.encoders.base import Pixels
+from simsearch.encoders.base import Pixels, usable_cores
 from simsearch.records import EncoderInfo, Preprocessing
 from simsearch.vectors import Rows, unit_rows
 
@@ -93,7 +92,7 @@ class ColorEncoder:
             dim=DIM,
             preprocessing=Preprocessing(SIZE),
         )
-        self.threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        self.threads = usable_cores()
         self.batch_size = 64
 
     def embed_images(self, pixels: Pixels) -> Rows:

@@ -10,13 +10,12 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from simsearch.encoders.base import Pixels
+from simsearch.encoders.base import Pixels, usable_cores
 from simsearch.errors import EmbeddingError, EncoderError
 from simsearch.records import EncoderInfo, Preprocessing
 from simsearch.vectors import Rows, unit_rows
@@ -78,7 +77,7 @@ class OnnxEncoder:
         import onnxruntime  # a third of a second, which a query on a stored work never pays
 
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
+        options.intra_op_num_threads = usable_cores()
         options.log_severity_level = 3
         try:
             return onnxruntime.InferenceSession(self._weights, options, providers=["CPUExecutionProvider"])

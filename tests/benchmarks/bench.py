@@ -14,6 +14,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from simsearch.encoders.base import usable_cores
+
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "docs" / "benchmarks"
 
@@ -36,8 +38,12 @@ def machine() -> dict[str, Any]:
     if info.exists():
         lines = [line for line in info.read_text().splitlines() if line.startswith("model name")]
         model = lines[0].partition(":")[2].strip() if lines else model
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return {"processor": model, "cores": cores, "python": platform.python_version(), "system": platform.system()}
+    return {
+        "processor": model,
+        "cores": usable_cores(),
+        "python": platform.python_version(),
+        "system": platform.system(),
+    }
 
 
 def process(command: Sequence[str], cwd: Path | None = None) -> tuple[float, int]:
@@ -86,4 +92,4 @@ def finish(name: str, result: dict[str, Any], args: argparse.Namespace) -> dict[
     return whole
 
 
-SIMSEARCH = [sys.executable, "-m", "simsearch"]
+SIMSEARCH = [str(Path(sys.executable).with_name("simsearch"))]

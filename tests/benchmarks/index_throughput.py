@@ -9,7 +9,6 @@ fits every file in the indexer's own threads; f embeds fitted pixels in batches;
 
 from __future__ import annotations
 
-import os
 import shutil
 import statistics
 import tempfile
@@ -21,6 +20,7 @@ import numpy as np
 from bench import SIMSEARCH, arguments, finish, interleaved, process, ratio, timed
 
 from simsearch.collection import Collection
+from simsearch.encoders.base import usable_cores
 from simsearch.encoders.registry import load_encoder
 from simsearch.images import DEFAULT_MAX_PIXELS
 from simsearch.indexer.changes import Job
@@ -60,7 +60,7 @@ def _rates(folder: Path, scratch: Path, encoder_name: str, rounds: int) -> dict[
     seen = scan(folder)
     jobs = [Job(1, "bench", folder, name, *stat, None) for name, stat in seen.files.items()]
     reader = Reader(encoder.info.preprocessing, {}, DEFAULT_MAX_PIXELS)
-    cores = len(os.sched_getaffinity(0))
+    cores = usable_cores()
 
     def decode() -> None:
         with ThreadPoolExecutor(cores) as pool:
