@@ -22,6 +22,9 @@ from simsearch.records import Preprocessing
 WINDOW_BATCHES = 3
 """Decoded images held at most, in batches: one at the encoder, one waiting, one being decoded."""
 
+JOBS_AT_ONCE = 8
+"""Files that a thread takes at a time, at most: handing 22,000 small images over one by one made a run 7 % slower."""
+
 
 @dataclass(slots=True)
 class Reading:
@@ -45,6 +48,10 @@ class Reader:
         self._rule = rule
         self._known = known
         self._max_pixels = max_pixels
+
+    def read_all(self, jobs: Sequence[Job]) -> list[Reading]:
+        """The readings of several files, in order."""
+        return [self.read(job) for job in jobs]
 
     def read(self, job: Job) -> Reading:
         """One file's digest and, where it is new, its pixels."""
@@ -103,15 +110,16 @@ def batches(
 
     `stop` is called between readings, when no lock is held, and may raise.
     """
-    size = encoder.batch_size
+    size, new = encoder.batch_size, 0
     batch: list[Reading] = []
     for reading in _ahead(jobs, reader, threads or usable_cores(), WINDOW_BATCHES * size, stop):
         batch.append(reading)
+        new += reading.pixels is not None
         # known images cost the encoder nothing, but their rows should not wait for ever either
-        if sum(r.pixels is not None for r in batch) == size or len(batch) >= 16 * size:
+        if new == size or len(batch) >= 16 * size:
             _embed(batch, encoder)
             yield batch
-            batch = []
+            batch, new = [], 0
     if batch:
         _embed(batch, encoder)
         yield batch
@@ -121,17 +129,18 @@ def _ahead(
     jobs: Sequence[Job], reader: Reader, threads: int, window: int, stop: Callable[[], None]
 ) -> Iterator[Reading]:
     """Readings in order, with at most `window` of them read ahead."""
+    at_once = max(1, min(JOBS_AT_ONCE, window // 8))
     pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
-    waiting: deque[Future[Reading]] = deque()
+    waiting: deque[Future[list[Reading]]] = deque()
     try:
-        for job in jobs:
+        for start in range(0, len(jobs), at_once):
             stop()
-            waiting.append(pool.submit(reader.read, job))
-            if len(waiting) >= window:
-                yield waiting.popleft().result()
+            waiting.append(pool.submit(reader.read_all, jobs[start : start + at_once]))
+            if len(waiting) * at_once >= window:
+                yield from waiting.popleft().result()
         while waiting:
             stop()
-            yield waiting.popleft().result()
+            yield from waiting.popleft().result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 

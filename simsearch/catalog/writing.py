@@ -37,6 +37,10 @@ class ImageRow:
     """What a table says of it; None leaves the descriptive columns as they are."""
 
 
+NOTHING = Artwork("", "")
+"""What is said of a work that no table names."""
+
+
 class Writer:
     """Writes one collection's catalog. Each method is one transaction, unless called inside `Store.transaction`."""
 
@@ -144,31 +148,43 @@ class Writer:
             if embeddings:
                 rows = [{"encoder": encoder, "digest": d, "vector": v} for d, v in embeddings.items()]
                 db.execute(upsert(t.embedding).on_conflict_do_nothing(), rows)
-            for image in images:
-                self._store_image(db, run, image)
+            self._update_images(db, run, [image for image in images if image.id is not None])
+            self._insert_images(db, run, [image for image in images if image.id is None])
+            if images:
+                at = (t.failure.c.source == bindparam("row_source"), t.failure.c.source_id == bindparam("row_path"))
+                rows = [{"row_source": image.source, "row_path": image.source_id} for image in images]
+                db.execute(delete(t.failure).where(*at), rows)
             for source, failure in failures:
                 values = {"reason": failure.reason, "message": failure.message, "run": run}
                 row = upsert(t.failure).values(source=source, source_id=failure.source_id, **values)
                 db.execute(row.on_conflict_do_update(["source", "source_id"], set_=values))
 
-    def _store_image(self, db: Connection, run: int, image: ImageRow) -> None:
-        c = t.artwork.c
-        values: dict[str, Any] = {
-            "source": image.source, "source_id": image.source_id, "file_size": image.size,
-            "file_mtime_ns": image.mtime_ns, "digest": image.digest, "width": image.width, "height": image.height,
-        }  # fmt: skip
-        if not image.same_image:
-            values["changed_run"] = run
-        if image.id is None:
-            id = _new_id(db.execute(insert(t.artwork), values | {"extra": {}}))
-        else:
-            id = image.id
-            db.execute(update(t.artwork).where(c.id == id).values(values))
-        db.execute(
-            delete(t.failure).where(t.failure.c.source == image.source, t.failure.c.source_id == image.source_id)
-        )
-        if image.described is not None:
-            self._describe(db, [(id, image.described)])
+    def _insert_images(self, db: Connection, run: int, images: Sequence[ImageRow]) -> None:
+        """Adds artworks with what is said of them.
+
+        The one writer numbers them itself, above any number that was ever given, so that a batch is one statement.
+        """
+        if not images:
+            return
+        last = db.exec_driver_sql("SELECT seq FROM sqlite_sequence WHERE name = 'artwork'").scalar() or 0
+        numbered = [(id, image, image.described or NOTHING) for id, image in enumerate(images, last + 1)]
+        rows = [
+            {"id": id, "changed_run": run, **_file_values(image), **_described_values(work)}
+            for id, image, work in numbered
+        ]
+        db.execute(insert(t.artwork), rows)
+        self._add_labels(db, [(id, work) for id, _, work in numbered])
+
+    def _update_images(self, db: Connection, run: int, images: Sequence[ImageRow]) -> None:
+        """Gives artworks another file or place, and what is said of them there."""
+        for same in (True, False):
+            rows = [{"row_id": i.id, **_file_values(i)} for i in images if i.same_image is same]
+            if rows:
+                change: dict[str, Any] = {name: bindparam(name) for name in rows[0] if name != "row_id"}
+                if not same:
+                    change["changed_run"] = run
+                db.execute(update(t.artwork).where(t.artwork.c.id == bindparam("row_id")).values(change), rows)
+        self._describe(db, [(i.id, i.described) for i in images if i.id is not None and i.described is not None])
 
     def describe(self, described: Sequence[tuple[int, Artwork]], source: int, stamp: str) -> None:
         """Replaces what the source says of these artworks (id, record); labels of persons and predictions stay."""
@@ -187,15 +203,15 @@ class Writer:
     def _describe(self, db: Connection, described: Sequence[tuple[int, Artwork]]) -> None:
         if not described:
             return
-        rows = [
-            {"row_id": id, "extra": dict(work.extra)} | {name: getattr(work, name) for name in METADATA}
-            for id, work in described
-        ]
+        rows = [{"row_id": id, **_described_values(work)} for id, work in described]
         change: dict[str, Any] = {name: bindparam(name) for name in ("extra", *METADATA)}
         db.execute(update(t.artwork).where(t.artwork.c.id == bindparam("row_id")).values(change), rows)
         said = t.label.c
         gone = delete(t.label).where(said.artwork == bindparam("row_id"), said.origin == "source")
         db.execute(gone, [{"row_id": id} for id, _ in described])
+        self._add_labels(db, described)
+
+    def _add_labels(self, db: Connection, described: Sequence[tuple[int, Artwork]]) -> None:
         labels = [
             {"artwork": id, "kind": v.kind, "origin": v.origin, "value": v.value, "confidence": v.confidence}
             for id, work in described
@@ -259,6 +275,22 @@ class Writer:
             oldest = db.scalar(select(func.min(g.run)))
             db.execute(delete(t.removed).where(t.removed.c.run <= oldest))
         return [row.folder for row in old]
+
+
+def _file_values(image: ImageRow) -> dict[str, Any]:
+    return {
+        "source": image.source,
+        "source_id": image.source_id,
+        "file_size": image.size,
+        "file_mtime_ns": image.mtime_ns,
+        "digest": image.digest,
+        "width": image.width,
+        "height": image.height,
+    }
+
+
+def _described_values(work: Artwork) -> dict[str, Any]:
+    return {"extra": dict(work.extra), **{name: getattr(work, name) for name in METADATA}}
 
 
 def _new_id(result: CursorResult[Any]) -> int:

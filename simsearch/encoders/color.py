@@ -9,7 +9,7 @@ Measured on 22,481 WikiArt works of 192 pixels (docs/benchmarks/color_encoder.js
     99 %    of 145 reproductions by another hand (picked for alike pixels) find their work first; cut by a tenth on each
             side 96 %, in grey 59 %, mirrored 32 %, turned by 90 degrees 1 %
      5 %    (1 of 20) of visitors' photographs find their painting
-    19 %    of ten neighbours by other artists share the style (16 of them: 6 % by chance), 34 % the genre (of ten)
+    19 %    of ten neighbours by other artists share the style (7 % by chance), 34 % the genre (14 % by chance)
     0.35    is the median cosine of random pairs; 5 % lie under 0.12, 5 % over 0.56, 1 % over 0.64
     1,000 to 2,600 images a second on two cores with other work on them, decoding left out
 
@@ -93,7 +93,7 @@ class ColorEncoder:
             preprocessing=Preprocessing(SIZE),
         )
         self.threads = usable_cores()
-        self.batch_size = 64
+        self.batch_size = 256
 
     def embed_images(self, pixels: Pixels) -> Rows:
         """Unit rows (n, 432) float32 for sRGB pixels (n, 96, 96, 3) uint8, in their order.
