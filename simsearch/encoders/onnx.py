@@ -21,7 +21,7 @@ from simsearch.records import EncoderInfo, Preprocessing
 from simsearch.vectors import Rows, unit_rows
 
 CARD_KEYS = ("name", "revision", "dim", "input_size", "resize", "interpolation", "mean", "std", "pooling", "licence")
-BATCH_SIZE = 16
+BATCH_SIZE = 8
 CARD = "card.json"
 
 

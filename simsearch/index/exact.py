@@ -31,7 +31,9 @@ class ExactIndex:
         ordered = np.asarray(ids, np.int64)[order]
         if (np.diff(ordered) == 0).any():
             raise ValueError("an id stands twice among those to be indexed")
-        self._rows, self._ids = np.ascontiguousarray(rows[order], np.float32), ordered
+        if (ordered != ids).any():
+            rows = rows[order]
+        self._rows, self._ids = np.ascontiguousarray(rows, np.float32), ordered
 
     def add(self, rows: Rows, ids: Ids) -> None:
         """Holds these as well. Raises ValueError for an id that is there already."""

@@ -57,14 +57,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         _new_picture(args.art, new)
         collections = {label: _collection(args.art, Path(scratch), size) for label, size in sizes.items()}
         cases: dict[str, Callable[[], float]] = {
-            "import click": lambda: process(CLICK)[0],
-            "--help": lambda: process([*SIMSEARCH, "--help"])[0],
-            "import click, numpy, sqlalchemy": lambda: process(BASE)[0],
+            "import click": lambda: process(CLICK),
+            "--help": lambda: process([*SIMSEARCH, "--help"]),
+            "import click, numpy, sqlalchemy": lambda: process(BASE),
         }
         for label, folder in collections.items():
             for kind, query in (("stored work", "7"), ("new file", str(new))):
                 command = [*SIMSEARCH, "similar", query, "--collection", str(folder)]
-                cases[f"{kind}, {label} works"] = lambda command=command: process(command)[0]  # type: ignore[misc]
+                cases[f"{kind}, {label} works"] = lambda command=command: process(command)  # type: ignore[misc]
         rounds = 2 if args.smoke else 10
         seconds = interleaved(rounds, cases)
         parts = {label: _parts(folder, new, rounds) for label, folder in collections.items()}

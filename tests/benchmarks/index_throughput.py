@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from bench import SIMSEARCH, arguments, finish, interleaved, process, ratio, timed
+from bench import SIMSEARCH, arguments, finish, interleaved, peak_memory, ratio, timed
 
 from simsearch.collection import Collection
 from simsearch.encoders.base import usable_cores
@@ -108,8 +108,7 @@ def _memory(folder: Path, scratch: Path, encoder_name: str, sizes: Sequence[int]
         place = scratch / f"memory{size}"
         place.mkdir()
         command = [*SIMSEARCH, "index", str(part), "--collection", str(place), "--encoder", encoder_name]
-        _, peak = process(command, cwd=scratch)
-        out[str(len(chosen))] = round(peak / 1e6, 1)
+        out[str(len(chosen))] = round(peak_memory(command) / 1e6, 1)
     return out
 
 
