@@ -17,6 +17,7 @@ from simsearch.collection import Collection, EncoderEntry, open_files
 from simsearch.encoders.base import Encoder
 from simsearch.encoders.registry import DEFAULT, load_encoder, location_of
 from simsearch.errors import IndexFileError, SourceError
+from simsearch.index.ivf import FEWEST
 from simsearch.indexer.changes import Changes
 from simsearch.indexer.pipeline import Reader, Reading, batches, held_back
 from simsearch.indexer.publish import publish
@@ -201,7 +202,8 @@ class _Run:
         generation = self.collection.catalog.generation(self.entry.number)
         if generation is None or generation.works != self.collection.catalog.count():
             return False
-        if self.options.index not in ("auto", generation.kind):
+        few = self.options.index == "ivf" and generation.works < FEWEST  # too few for it: exact is what it gets
+        if not few and self.options.index not in ("auto", generation.kind):
             return False
         fresh, gone = self.collection.catalog.changed_since(generation.run)
         if len(fresh) or len(gone):

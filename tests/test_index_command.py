@@ -297,3 +297,15 @@ def test_ivf_is_built_on_demand_measured_and_answers_like_exact(place, flag: Cal
     assert info["ivf"][2] >= 0.98
     assert info["exact"] == ("exact", 304, 1.0)
     assert np.mean(np.array(scores["ivf"]) == np.array(scores["exact"])) >= 0.95
+
+
+def test_ivf_on_too_few_works_is_exact_and_is_not_built_again(place) -> None:
+    folders = []
+    for _ in range(2):
+        place.index(index="ivf")
+        with open_collection(place.folder) as collection:
+            generation = collection.catalog.generation(collection.encoders()[0].number)
+            assert generation is not None
+            assert generation.kind == "exact"
+            folders.append(generation.folder)
+    assert folders[0] == folders[1]
