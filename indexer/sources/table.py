@@ -12,6 +12,8 @@ from simsearch.records import LABEL_COLUMNS, METADATA, Artwork, Label
 
 Description = dict[str, str]
 """Column name to text, of the columns that are filled."""
+LABELS = (*LABEL_COLUMNS, "kind")
+"""Columns that say what a work is, and that `classify` can vote on."""
 YEARS = ("begin_year", "end_year")
 OWN = frozenset({"path", "id", "source", "source_id", "width", "height"})
 """Columns that the catalog fills itself; a table's own such columns are kept under another name."""
@@ -64,8 +66,8 @@ def describe(source: str, source_id: str, said: Description) -> tuple[Artwork, l
             values[name] = year
         elif name in values:
             notes.append(f"{source_id}: {name} {values.pop(name)!r} is not a year; left empty")
-    labels = tuple(Label(kind, said[kind]) for kind in LABEL_COLUMNS if kind in said)
-    extra = {name: text for name, text in said.items() if name not in METADATA and name not in LABEL_COLUMNS}
+    labels = tuple(Label(kind, said[kind]) for kind in LABELS if kind in said)
+    extra = {name: text for name, text in said.items() if name not in METADATA and name not in LABELS}
     return Artwork(source, source_id, labels=labels, extra=extra, **values), notes
 
 
