@@ -363,6 +363,19 @@ def test_more_probes_find_more_and_all_of_them_find_everything():
     assert recall[1] < 0.9 < 0.99 < recall[32]
 
 
+@pytest.mark.parametrize("part", [2, 10, 40])
+def test_a_filter_costs_no_recall_because_more_lists_are_looked_into(part):
+    rows, ids, queries = cloud(6000, 14), some_ids(6000, 15), cloud(60, 16)
+    index = IvfIndex(lists=32, probes=8)
+    index.build(rows, ids)
+
+    def recall(allowed):
+        truth, found = oracle(queries, 10, as_works(rows, ids), allowed)[1], index.search(queries, 10, allowed)[1]
+        return np.mean([len(set(t) & set(f)) / 10 for t, f in zip(truth, found, strict=True)])
+
+    assert recall(ids[::part]) >= recall(None)
+
+
 def test_probes_stay_between_one_and_the_number_of_lists(tmp_path):
     index = IvfIndex(lists=8)
     index.build(ROWS, IDS)
