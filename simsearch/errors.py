@@ -3,12 +3,14 @@
     SimsearchError
     ├── QueryError                 a question that cannot be asked as put
     │   ├── WhereError             a filter expression that does not parse, or names no column
-    │   └── ArtworkNotFoundError   an artwork id that the collection does not hold
+    │   ├── ArtworkNotFoundError   an artwork id that the collection does not hold
+    │   └── LabelError             labels that cannot be learned from, or that are not there
     ├── ImageError                 bytes that give no picture; carries `reason`
     ├── SourceError                a folder or a table that cannot be read
     ├── EncoderError               a model folder that cannot be used, an encoder that is not there
     │   └── EncoderMismatchError   an embedding, index or head of another encoder
     ├── EmbeddingError             rows that are no embeddings: NaN, zero, of another width
+    ├── HeadError                  a trained head that is not there, or whose files cannot be used
     ├── IndexFileError             a derived index that cannot be read; rebuilt from the catalog
     └── CollectionError
         ├── CollectionNotFoundError
@@ -38,6 +40,10 @@ class ArtworkNotFoundError(QueryError):
     """An artwork id that the collection does not hold."""
 
 
+class LabelError(QueryError):
+    """Labels that cannot be learned from or measured by: none, of one class only, of a kind that no work has."""
+
+
 class ImageError(SimsearchError):
     """Bytes that give no picture.
 
@@ -63,6 +69,10 @@ class EncoderMismatchError(EncoderError):
 
 class EmbeddingError(SimsearchError):
     """Rows that are no embeddings: not finite, all zero, or of another width."""
+
+
+class HeadError(SimsearchError):
+    """A trained head that is not there, or whose card or weights cannot be used."""
 
 
 class IndexFileError(SimsearchError):

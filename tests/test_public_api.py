@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 import simsearch
-from simsearch import Artwork, Filters, Hit, Prediction, cli, errors, images
+from simsearch import Artwork, Filters, Hit, Prediction, errors, images
+from simsearch.commands import common
 
 
 def run_python(code, cwd, **options):
@@ -155,4 +156,4 @@ def test_the_package_is_marked_as_typed():
 
 
 def test_the_command_line_has_the_pixel_cap_of_the_library():
-    assert cli.MAX_PIXELS == images.DEFAULT_MAX_PIXELS
+    assert common.MAX_PIXELS == images.DEFAULT_MAX_PIXELS

@@ -205,7 +205,7 @@ class Catalog:
         kinds = dict.fromkeys([*LABEL_COLUMNS, *self.label_kinds()])
         extras = json.loads(self.meta("extra_columns") or "[]")
         columns: dict[str, ColumnElement[Any]] = {
-            name: func.json_extract(a.extra, _json_path(name), type_=Text) for name in extras
+            name: func.json_extract(a.extra, json_path(name), type_=Text) for name in extras
         }
         columns |= {kind: _label_column(kind) for kind in kinds}
         columns |= {name: a[name] for name in (*METADATA, "id", "width", "height")}
@@ -353,7 +353,8 @@ def _label_column(kind: str) -> ColumnElement[Any]:
     )
 
 
-def _json_path(name: str) -> str:
+def json_path(name: str) -> str:
+    """Where SQLite's JSON functions find an extra attribute."""
     return '$."' + name.replace('"', "") + '"'
 
 

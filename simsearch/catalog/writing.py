@@ -220,6 +220,29 @@ class Writer:
         if labels:
             db.execute(upsert(t.label).on_conflict_do_nothing(), labels)
 
+    def store_predictions(self, kind: str, predictions: Sequence[tuple[int, str, float]]) -> None:
+        """Replaces all predictions of a kind by these (id, value, probability). Other labels stay as they are."""
+        c = t.label.c
+        rows = [
+            {"artwork": id, "kind": kind, "origin": "predicted", "value": value, "confidence": confidence}
+            for id, value, confidence in predictions
+        ]
+        with self.store.transaction() as db:
+            db.execute(delete(t.label).where(c.kind == kind, c.origin == "predicted"))
+            if rows:
+                db.execute(insert(t.label), rows)
+
+    def set_human_labels(self, kind: str, labels: Sequence[tuple[int, str]]) -> None:
+        """Gives works (id, value) a person's label of a kind, in place of any that a person gave before."""
+        c = t.label.c
+        if not labels:
+            return
+        rows = [{"artwork": id, "kind": kind, "origin": "human", "value": value} for id, value in labels]
+        gone = delete(t.label).where(c.artwork == bindparam("row_id"), c.kind == kind, c.origin == "human")
+        with self.store.transaction() as db:
+            db.execute(gone, [{"row_id": id} for id, _ in labels])
+            db.execute(insert(t.label), rows)
+
     def remove(self, run: int, ids: Sequence[int]) -> None:
         """Removes artworks, their labels, and embeddings that no other artwork shares."""
         if not ids:

@@ -1,0 +1,80 @@
+"""`simsearch index`: brings a collection up to date."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from simsearch.commands.common import INTERRUPTED, WITH_FAILURES, collection_option, pixels_option, say
+
+if TYPE_CHECKING:
+    from simsearch.collection import Collection
+    from simsearch.records import IndexReport
+
+
+@click.command()
+@click.argument("folders", nargs=-1, type=click.Path(readable=False, path_type=Path))
+@collection_option
+@click.option("--encoder", metavar="NAME", help="`color`, or a model folder with image.onnx and card.json.")
+@click.option("--index", "kind", type=click.Choice(["auto", "exact", "ivf"]), default="auto", show_default=True,
+              help="Kind of index; auto chooses by the number of works.")  # fmt: skip
+@pixels_option
+@click.option("--threads", type=click.IntRange(min=1), help="Decoding threads.  [default: one a core]")
+@click.option("--rebuild", is_flag=True, help="Build the index anew even where nothing changed.")
+@click.option("--prune", is_flag=True, help="Remove the works of folders that are gone or empty.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+def index(folders: tuple[Path, ...], collection: Path | None, as_json: bool, **options: Any) -> None:
+    """Brings the collection up to date with FOLDERS, or with all that it knows.
+
+    Folders are walked with all that is in them; hidden ones are left out. A file of the same size and date as before is
+    not opened again. A table artworks.csv beside the images adds titles, artists, styles and more, by a column `path`.
+    """
+    from simsearch.indexer.run import Options, index_folders
+    from simsearch.show.hits import stdout
+    from simsearch.show.progress import progress
+    from simsearch.show.report import show_report
+    from simsearch.show.text import json_line
+
+    settings = Options(
+        encoder=options["encoder"], index=options["kind"], max_pixels=options["max_pixels"], threads=options["threads"],
+        rebuild=options["rebuild"], prune=options["prune"],
+    )  # fmt: skip
+    opened, is_new = _open_to_fill(collection, folders)
+    try:
+        if options["encoder"] is None and not opened.encoders():
+            say(
+                "using the encoder `color`: it compares palette, layout, texture, not subjects; --encoder names another"
+            )
+        with progress(sys.stderr) as watch:
+            report = index_folders(opened, folders, settings, watch)
+    finally:
+        if is_new:
+            opened.discard()
+        opened.close()
+    stdout().write(json_line(report.to_dict()) + "\n") if as_json else show_report(report, stdout())
+    raise SystemExit(_status(report))
+
+
+def _open_to_fill(path: Path | None, folders: tuple[Path, ...]) -> tuple[Collection, bool]:
+    """The collection to index into, and whether it is a new one, which is said."""
+    from simsearch.collection import exists, open_collection
+    from simsearch.indexer.sources.folder import check_folder
+
+    is_new = not exists(path)
+    if is_new:
+        for folder in folders:
+            check_folder(folder)  # before anything is made
+    opened = open_collection(path, write=True)
+    opened.notice = say
+    if is_new:
+        say(f"new collection {opened.folder}")
+    return opened, is_new
+
+
+def _status(report: IndexReport) -> int:
+    if report.interrupted:
+        return INTERRUPTED
+    return WITH_FAILURES if report.failures or report.notes or report.unreachable else 0
