@@ -1,7 +1,8 @@
 """The command line: the group of the commands, and what becomes of their errors.
 
-A command parses, calls one function and shows; each stands in a module of `simsearch.commands`. Only these and this file
-import click. Every other import stands inside a command: what a command does not use is what its user waits for.
+A command parses, calls one function and shows; each stands in a module of `simsearch.commands`. Only these and this
+file import click. Every other import stands inside a command, because what a command does not use is what its user
+waits for.
 """
 
 from __future__ import annotations
@@ -12,12 +13,15 @@ from typing import Any
 
 import click
 
+from simsearch.commands.audit import audit
 from simsearch.commands.classify import classify
 from simsearch.commands.common import FAILED, INTERRUPTED, USAGE, say
+from simsearch.commands.evaluate import evaluate
 from simsearch.commands.export import export
 from simsearch.commands.index import index
 from simsearch.commands.info import info
 from simsearch.commands.similar import similar
+from simsearch.commands.train import train
 from simsearch.errors import SimsearchError, WhereError
 
 
@@ -56,14 +60,15 @@ def main() -> None:
     """Finds artworks that look alike.
 
     Fill a collection once with `index`, then ask it what is like an image (`similar`) and what an image resembles
-    (`classify`). The collection is the folder .simsearch: the nearest one upward from here, or the one that
+    (`classify`). `train` learns styles, genres and artists from its labels, `evaluate` says how well, and `audit` finds
+    labels that look wrong. The collection is the folder .simsearch: the nearest one upward from here, or the one that
     --collection or SIMSEARCH_COLLECTION names.
 
     Exit status: 0 done, 1 failed, 2 wrong usage, 3 done but some files failed, 130 interrupted.
     """
 
 
-for command in (index, similar, classify, info, export):
+for command in (index, similar, classify, train, evaluate, audit, info, export):
     main.add_command(command)
 
 

@@ -10,40 +10,29 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 
-from simsearch import images, search
+from simsearch import search
+from simsearch.catalog.catalog import Ids
+from simsearch.classifier.labelled import check_kind
 from simsearch.collection import Collection
-from simsearch.errors import QueryError
 from simsearch.records import Hit, Prediction
 
 VOTERS = 10
 
 
-def classify(
+def answer(
     collection: Collection,
-    image: search.Image,
-    *,
-    labels: Sequence[str] = (),
-    top: int = 1,
-    voters: int = VOTERS,
+    kind: str,
+    asked: search.Query,
+    top: int,
+    voters: int,
+    labelled: Ids,
     encoder: str | None = None,
-    max_pixels: int = images.DEFAULT_MAX_PIXELS,
 ) -> list[Prediction]:
-    """For each kind of label the `top` values that the most of the nearest works carry, the best first.
+    """The `top` values of a kind that the most of the nearest works among `labelled` carry, the best first.
 
-    The image itself has no vote where it is an artwork of the collection. `labels` limits the kinds. Raises ImageError,
-    EncoderError, and QueryError where no work has a label.
+    The image itself has no vote where it is an artwork of the collection.
     """
-    if top < 1 or voters < 1:
-        raise QueryError(f"top is {top} and voters {voters}; both start at 1")
-    with collection.catalog.snapshot():
-        kinds = _kinds(collection, labels)
-        asked = search.ask(collection, [image], encoder=encoder, max_pixels=max_pixels)
-        out = []
-        for kind in kinds:
-            labelled = search.Filters(only=collection.catalog.labelled_ids(kind))
-            hits = search.find(collection, asked, voters, labelled, encoder)
-            out += vote(kind, hits)[:top]
-        return out
+    return vote(kind, search.find(collection, [asked], voters, search.Filters(only=labelled), encoder))[:top]
 
 
 def vote(kind: str, hits: Sequence[Hit]) -> list[Prediction]:
@@ -58,14 +47,10 @@ def vote(kind: str, hits: Sequence[Hit]) -> list[Prediction]:
     return [Prediction(kind, value, round(len(v) / of, 4), len(v), of, tuple(v)) for value, v in ranked]
 
 
-def _kinds(collection: Collection, labels: Sequence[str]) -> list[str]:
-    there = collection.catalog.label_kinds()
-    if not there:
-        raise QueryError(
-            "no work of this collection has a label to vote with; put an artworks.csv with columns path, style, genre "
-            "or artist beside the images and run `simsearch index` again"
-        )
-    unknown = [kind for kind in labels if kind not in there]
-    if unknown:
-        raise QueryError(f"no work of this collection has a label {unknown[0]!r}; there are {', '.join(there)}")
+def kinds(collection: Collection, labels: Sequence[str]) -> list[str]:
+    """The kinds to vote on: these, or all that some work is labelled with. Raises LabelError for one that none has."""
+    there = collection.catalog.label_kinds(said=True)
+    for kind in labels or there[:1] or ["style"]:
+        if kind not in there:
+            check_kind(collection.catalog, kind)
     return list(dict.fromkeys(labels)) or there

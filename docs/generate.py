@@ -31,6 +31,10 @@ TERMINAL = 78
 """Width of the help in a terminal of 80 columns or more."""
 ALIASES = (("simsearch.search", "Image"), ("simsearch.indexer.run", "Watch"))
 """Names that stand in signatures without being public themselves."""
+PARTS = (("simsearch.classifier.prepare", "ClassChoices"), ("simsearch.classifier.prepare", "SplitChoices"),
+         ("simsearch.classifier.head", "Head"), ("simsearch.classifier.classify", "Labelling"),
+         ("simsearch.classifier.groups", "Groups"))  # fmt: skip
+"""Classes that do so."""
 
 MADE = "<!-- Written by docs/generate.py; change the code and run `make docs`. -->\n"
 
@@ -69,6 +73,7 @@ def api_page() -> str:
     parts = [MADE, "# The Python interface\n", _docstring(simsearch)]
     parts += ["## Functions\n", *map(_function, functions), "## Classes\n", *map(_class, classes)]
     parts += ["## Types in signatures\n", *(_alias(import_module(module), name) for module, name in ALIASES), ""]
+    parts += [_class(getattr(import_module(module), name)) for module, name in PARTS]
     parts += ["## Errors\n", *_errors()]
     return "\n".join(parts)
 
@@ -84,8 +89,20 @@ def _class(public: type) -> str:
     lines = [_field(field.name, str(field.type), _default(field), said.get(field.name, "")) for field in fields]
     lines += [_field(name, "", "", text) for name, text in said.items() if name not in {field.name for field in fields}]
     members = [_member(public, name, member) for name, member in vars(public).items() if not name.startswith("_")]
+    members.insert(0, _maker(public))
     parts = [f"### {public.__name__}\n", _docstring(public), *lines, *([""] if lines else []), *filter(None, members)]
     return "\n".join(parts)
+
+
+def _maker(public: type) -> str | None:
+    """How to make one, where that is said: not of a class that is its fields, nor of one that has other ways to it."""
+    make = vars(public).get("__init__")
+    said = inspect.getdoc(make) or ""
+    if dataclasses.is_dataclass(public) or not said or said.startswith("Use :meth:"):
+        return None
+    name = public.__name__
+    signature = _signature(make, name).replace("-> None", f"-> {name}")  # type: ignore[arg-type]
+    return f"#### {name}()\n\n{signature}\n{_docstring(make)}"
 
 
 def _default(field: dataclasses.Field[Any]) -> str:
@@ -151,6 +168,8 @@ def _signature(function: Callable[..., object], name: str) -> str:
 
 
 def _value(value: object) -> str:
+    if inspect.isfunction(value):
+        return value.__name__
     return f"{value:_}" if isinstance(value, int) and not isinstance(value, bool) else repr(value)
 
 

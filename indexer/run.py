@@ -19,12 +19,13 @@ from simsearch.encoders.registry import DEFAULT, load_encoder, location_of
 from simsearch.errors import IndexFileError, SourceError
 from simsearch.index.ivf import FEWEST
 from simsearch.indexer.changes import Changes
+from simsearch.indexer.describing import Describing, Scanned
 from simsearch.indexer.pipeline import Reader, Reading, batches, held_back
 from simsearch.indexer.publish import publish
-from simsearch.indexer.scan import Scan, scan
-from simsearch.indexer.sources.folder import Descriptions, FolderSource, folder_source
-from simsearch.indexer.sources.table import describe
-from simsearch.records import Artwork, Failure, IndexReport
+from simsearch.indexer.scan import scan
+from simsearch.indexer.sources import labels
+from simsearch.indexer.sources.folder import FolderSource, folder_source
+from simsearch.records import Failure, IndexReport
 
 Watch = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and of how much."""
@@ -45,15 +46,10 @@ class Options:
     """Removes the works of folders that are gone or empty."""
     threads: int | None = None
     """Decoding threads; one a core by default."""
-
-
-@dataclass(slots=True)
-class _Scanned:
-    number: int
-    source: FolderSource
-    seen: Scan
-    descriptions: Descriptions
-    as_last_time: bool = False
+    labels: Sequence[str] = ()
+    """Lists of labels for these folders, as ``--labels`` names them; by default those that were named last."""
+    classes: Sequence[str] = ()
+    """Class files of these lists, as ``--classes`` names them."""
 
 
 def index_folders(
@@ -105,23 +101,20 @@ class _Run:
     ) -> None:
         self.collection, self.writer, self.encoder = collection, writer, encoder
         self.options, self.watch = options, watch
+        self.describing = Describing(collection, writer, labels.choice(options.labels, options.classes))
         self.changes = Changes()
         self.counts: Counter[str] = Counter()
         self.failed: Counter[str] = Counter()
-        self.notes: list[str] = []
         self.unreachable: list[str] = []
         self.pruned: list[int] = []
         self.failing: set[tuple[int, str]] = set()
-        self.told: set[tuple[int, str]] = set()
-        self.extras: set[str] = set()
         self.interrupted = False
         self.number = 0
 
     def go(self, asked: Iterable[FolderSource]) -> IndexReport:
         location = location_of(self.encoder)
-        with _collector_at_rest():
+        with _collector_at_rest(), self.collection.catalog.snapshot():  # a bad list or table leaves no trace
             scans = list(self._scan(asked))
-        with _collector_at_rest(), self.collection.catalog.snapshot():
             self.entry = EncoderEntry(self.writer.add_encoder(self.encoder.info, location), self.encoder.info, location)
             self.writer.set_meta("default_encoder", str(self.entry.number))
             self.number = self.writer.begin_run()
@@ -130,7 +123,7 @@ class _Run:
                 self._compare(scanned, fresh)
             if self.changes.jobs or self.changes.missing:
                 self.writer.forget_listings()
-        self._read_tables(scans)
+            self.describing.read(scans, {job.source for job in self.changes.jobs})
         try:
             self._refuse_names(scans)
             self._embed({scanned.number: scanned for scanned in scans})
@@ -140,26 +133,28 @@ class _Run:
             self.interrupted = True
         return self._report(scans)
 
-    def _report(self, scans: Sequence[_Scanned]) -> IndexReport:
-        names = ("added", "changed", "moved", "removed", "embedded", "described", "absent")
+    def _report(self, scans: Sequence[Scanned]) -> IndexReport:
+        names = ("added", "changed", "moved", "removed", "embedded")
         return IndexReport(
             **{name: self.counts[name] for name in names},
+            described=self.describing.again,
+            absent=self.describing.absent,
             unchanged=self.changes.unchanged + self.counts["unchanged"],
             failed=dict(self.failed.most_common()),
             skipped=sum(scanned.seen.skipped for scanned in scans),
-            unreachable=tuple(self.unreachable),
+            unreachable=(*self.unreachable, *self.describing.lost),
             interrupted=self.interrupted,
-            notes=tuple(self.notes),
+            notes=tuple(self.describing.notes),
         )
 
     # -- before the images ---------------------------------------------------------------------------------------------
 
-    def _scan(self, asked: Iterable[FolderSource]) -> Iterator[_Scanned]:
+    def _scan(self, asked: Iterable[FolderSource]) -> Iterator[Scanned]:
         roots = {root.resolve(): name for _, name, root in self.collection.catalog.sources()}
         for source in dict.fromkeys(asked):
             others = frozenset(root for root, name in roots.items() if name != source.name)
             try:
-                seen = scan(source.root, source.below, others)
+                seen = scan(source.root, source.below, others, labels.NAMES)
             except OSError as error:
                 self._not_there(source, f"{source.root / source.below}: {error.strerror or error}")
                 continue
@@ -177,7 +172,7 @@ class _Run:
                 held = 0 if known is None else len(self.writer.files(known, folder))
                 self.unreachable.append(f"{source.root / folder} cannot be listed; its {held} works stay")
             number = self.writer.add_source(source.name, "folder", source.location)
-            yield _Scanned(number, source, seen, Descriptions(seen))
+            yield Scanned(number, source, seen, self.describing.find(number, source, seen))
 
     def _holds(self, source: int, below: str) -> bool:
         return bool(self.writer.files(source, below))
@@ -215,7 +210,7 @@ class _Run:
             return False
         return True
 
-    def _compare(self, scanned: _Scanned, fresh: bool) -> None:
+    def _compare(self, scanned: Scanned, fresh: bool) -> None:
         """Finds what changed in a source: nothing, at a glance, where its listing is that of last time."""
         number, seen, below = scanned.number, scanned.seen, scanned.source.below
         if fresh and not below and not seen.unreadable and seen.listing() == self.writer.listing(number):
@@ -225,24 +220,9 @@ class _Run:
         missing = set() if fresh else self.writer.without_embedding(self.entry.number, number)
         self.changes.compare(self.writer, number, scanned.source.name, seen, below, missing)
 
-    def _read_tables(self, scans: Sequence[_Scanned]) -> None:
-        """Reads every table that will be needed, so that a wrong one stops the run before any work is done."""
-        with_jobs = {job.source for job in self.changes.jobs}
-        for scanned in scans:
-            if scanned.seen.tables and (scanned.number in with_jobs or self._table_changed(scanned)):
-                rows = scanned.descriptions.rows()
-                self.notes += scanned.descriptions.notes
-                if not scanned.source.below:
-                    self.counts["absent"] += sum(path not in scanned.seen.files for path in rows)
-
-    def _table_changed(self, scanned: _Scanned) -> bool:
-        if scanned.source.below:
-            return False  # the stamp is of all tables of the source, and this walk saw a part of it
-        return (self.writer.table_stamp(scanned.number) or "") != scanned.seen.table_stamp
-
     # -- the images ----------------------------------------------------------------------------------------------------
 
-    def _refuse_names(self, scans: Sequence[_Scanned]) -> None:
+    def _refuse_names(self, scans: Sequence[Scanned]) -> None:
         """Notes a failure for each image whose path no catalog can hold."""
         failures = []
         for scanned in scans:
@@ -252,7 +232,7 @@ class _Run:
                 failures.append((scanned.number, Failure(scanned.source.name, shown, "unreadable", message)))
         self._commit([], {}, failures)
 
-    def _embed(self, scans: dict[int, _Scanned]) -> None:
+    def _embed(self, scans: dict[int, Scanned]) -> None:
         # by name, so that the same works get the same ids in whatever order a disk lists its files
         jobs = sorted(self.changes.jobs, key=lambda job: (job.source, job.source_id))
         if not jobs:
@@ -268,7 +248,7 @@ class _Run:
                 done += len(batch)
                 self.watch("embedding", done, len(jobs))
 
-    def _store(self, batch: Sequence[Reading], scans: dict[int, _Scanned]) -> None:
+    def _store(self, batch: Sequence[Reading], scans: dict[int, Scanned]) -> None:
         rows, failures = [], []
         for reading in batch:
             if reading.error is not None:
@@ -286,7 +266,7 @@ class _Run:
         self.failed.update(failure.reason for _, failure in failures)
         self.failing |= {(source, failure.source_id) for source, failure in failures}
 
-    def _row(self, reading: Reading, scanned: _Scanned) -> ImageRow:
+    def _row(self, reading: Reading, scanned: Scanned) -> ImageRow:
         """What becomes of a file that was read: added, changed, moved, or the same as before under a new date."""
         job = reading.job
         id, same, described = None, False, None
@@ -294,27 +274,17 @@ class _Run:
             id, same = job.known.id, job.known.digest == reading.digest
             self.counts["unchanged" if same else "changed"] += 1
         elif (moved := self.changes.moved_from(reading.digest)) is not None:
-            id, same, described = moved.id, True, self._described(job.source_id, scanned)
+            id, same, described = moved.id, True, self.describing.of(job.source_id, scanned)
             self.counts["moved"] += 1
         else:
-            described = self._described(job.source_id, scanned)
+            described = self.describing.of(job.source_id, scanned)
             self.counts["added"] += 1
         size = reading.width, reading.height
         return ImageRow(job.source, job.source_id, job.size, job.mtime_ns, reading.digest, *size, id, same, described)
 
-    def _described(self, source_id: str, scanned: _Scanned) -> Artwork | None:
-        said = scanned.descriptions.of(source_id)
-        if said is None:
-            return None
-        work, notes = describe(scanned.source.name, source_id, said)
-        self.notes += notes
-        self.told.add((scanned.number, source_id))
-        self.extras |= set(work.extra)
-        return work
-
     # -- after the images ----------------------------------------------------------------------------------------------
 
-    def _settle(self, scans: Sequence[_Scanned]) -> None:
+    def _settle(self, scans: Sequence[Scanned]) -> None:
         """Removes what is gone, and reads again what tables say where they changed."""
         self.writer.remove(self.number, list(self.changes.missing))
         self.counts["removed"] = len(self.changes.missing)
@@ -325,23 +295,10 @@ class _Run:
         for scanned in scans:
             still = {source_id for source, source_id in self.failing if source == scanned.number}
             self.writer.forget_failures(scanned.number, still, scanned.source.below, scanned.seen.unreadable)
-            if self._table_changed(scanned):
-                self._describe_again(scanned)
             whole = not (scanned.source.below or scanned.seen.unreadable or scanned.seen.misnamed or still)
             if whole and not scanned.as_last_time:
                 self.writer.set_listing(scanned.number, scanned.seen.listing())
-        if self.extras:
-            self.writer.add_extra_columns(self.extras)
-
-    def _describe_again(self, scanned: _Scanned) -> None:
-        """Gives the works that were here before this run what the changed tables say of them, or no longer say."""
-        rows = []
-        for source_id, stored in self.writer.files(scanned.number).items():
-            if (scanned.number, source_id) not in self.told:
-                work = self._described(source_id, scanned) or Artwork(scanned.source.name, source_id)
-                rows.append((stored.id, work))
-        self.writer.describe(rows, scanned.number, scanned.seen.table_stamp)
-        self.counts["described"] += len(rows)
+        self.describing.settle(scans, {job.source for job in self.changes.jobs})
 
     def _publish(self, fresh: bool) -> None:
         if fresh and not (self.counts["added"] or self.counts["changed"] or self.counts["removed"]):

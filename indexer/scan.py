@@ -29,6 +29,8 @@ class Scan:
     """Paths below the root of the tables that describe the images, the outermost first."""
     table_stamp: str = ""
     """Changes when one of the tables does; empty without tables."""
+    lists: list[str] = field(default_factory=list)
+    """Paths below the root of the files that are called as lists of labels are."""
     unreadable: list[str] = field(default_factory=list)
     """Folders below the root that could not be listed; what they hold is unknown this time."""
     misnamed: list[str] = field(default_factory=list)
@@ -44,12 +46,14 @@ class Scan:
         return hashlib.sha256(marshal.dumps(self.files, 2)).hexdigest()
 
 
-def scan(root: Path, below: str = "", leave_out: frozenset[Path] = frozenset()) -> Scan:
+def scan(
+    root: Path, below: str = "", leave_out: frozenset[Path] = frozenset(), lists: frozenset[str] = frozenset()
+) -> Scan:
     """The image files in a folder and all folders in it, without hidden ones; each real folder once, by its own name
     rather than a link's where it has one here.
 
-    With `below` only that subfolder's. `leave_out` are real folders that are not entered. Raises OSError where the
-    first folder cannot be listed.
+    With `below` only that subfolder's. `leave_out` are real folders that are not entered, `lists` names of files that
+    are noted as lists of labels. Raises OSError where the first folder cannot be listed.
     """
     out = Scan(root)
     stamps: list[str] = []
@@ -70,7 +74,7 @@ def scan(root: Path, below: str = "", leave_out: frozenset[Path] = frozenset()) 
         except OSError:
             out.unreadable.append(prefix.rstrip("/"))
             continue
-        for entry in _take_files(out, entries, prefix, stamps):
+        for entry in _take_files(out, entries, prefix, stamps, lists):
             (links if entry.is_symlink() else todo).append((entry.path, f"{prefix}{entry.name}/"))
     # what a table further up says of a subfolder's images holds for a walk of that subfolder alone, too
     above = [str(folder / TABLE) for folder in PurePosixPath(below).parents] if below else []
@@ -82,7 +86,7 @@ def scan(root: Path, below: str = "", leave_out: frozenset[Path] = frozenset()) 
 
 
 def _take_files(
-    out: Scan, entries: list[os.DirEntry[str]], prefix: str, stamps: list[str]
+    out: Scan, entries: list[os.DirEntry[str]], prefix: str, stamps: list[str], lists: frozenset[str]
 ) -> Iterator[os.DirEntry[str]]:
     """Notes the images of one folder; gives its visible subfolders.
 
@@ -110,6 +114,8 @@ def _take_files(
                 stat = entry.stat()
                 out.tables.append(prefix + name)
                 stamps.append(f"{prefix}{name} {stat.st_size} {stat.st_mtime_ns}")
+            elif name in lists and entry.is_file():
+                out.lists.append(prefix + name)
             else:
                 out.skipped += 1  # a pipe named like an image, too: to read it would be to wait for ever
         except OSError:

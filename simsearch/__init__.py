@@ -16,7 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from simsearch.classifier.neighbours import classify as classify
+    from simsearch.classifier.classify import Classifier as Classifier
+    from simsearch.classifier.classify import classify as classify
+    from simsearch.classifier.classify import label_collection as label_collection
+    from simsearch.classifier.train import Choices as Choices
+    from simsearch.classifier.train import train as train
     from simsearch.collection import Collection as Collection
     from simsearch.collection import open_collection as open_collection
     from simsearch.errors import SimsearchError as SimsearchError
@@ -31,10 +35,11 @@ if TYPE_CHECKING:
     from simsearch.search import similar as similar
 
 _HOME = {
-    "Artwork": "records", "Collection": "collection", "Filters": "search", "Hit": "records", "IndexReport": "records",
-    "Label": "records", "Options": "indexer.run", "Prediction": "records", "SimsearchError": "errors",
-    "classify": "classifier.neighbours", "index_folders": "indexer.run", "open_collection": "collection",
-    "similar": "search",
+    "Artwork": "records", "Choices": "classifier.train", "Classifier": "classifier.classify",
+    "Collection": "collection", "Filters": "search", "Hit": "records", "IndexReport": "records", "Label": "records",
+    "Options": "indexer.run", "Prediction": "records", "SimsearchError": "errors", "classify": "classifier.classify",
+    "index_folders": "indexer.run", "label_collection": "classifier.classify", "open_collection": "collection",
+    "similar": "search", "train": "classifier.train",
 }  # fmt: skip
 __all__ = sorted(_HOME)
 

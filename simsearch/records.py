@@ -102,25 +102,35 @@ class Artwork:
     """Attributes that the source has and the catalog has no column for."""
 
     def label(self, kind: str) -> str | None:
-        """The most trusted label of `kind`: a person's before the source's before a prediction."""
-        found = [v for v in self.labels if v.kind == kind]
+        """The most trusted label of `kind` that was said of the work: a person's before the source's.
+
+        A prediction is not said of it: see :meth:`resembles`.
+        """
+        found = [v for v in self.labels if v.kind == kind and v.origin != "predicted"]
         if not found:
             return None
         return min(found, key=lambda v: (LABEL_ORIGINS.index(v.origin), -(v.confidence or 0.0), v.value)).value
 
+    def resembles(self, kind: str) -> Label | None:
+        """The likeliest prediction of `kind`, where neither a person nor the source has said anything."""
+        found = [v for v in self.labels if v.kind == kind and v.origin == "predicted"]
+        if not found or self.label(kind) is not None:
+            return None
+        return min(found, key=lambda v: (-(v.confidence or 0.0), v.value))
+
     @property
     def artist(self) -> str | None:
-        """The most trusted artist label."""
+        """The artist that was said of the work, by the most trusted voice."""
         return self.label("artist")
 
     @property
     def style(self) -> str | None:
-        """The most trusted style label."""
+        """The style that was said of the work, by the most trusted voice."""
         return self.label("style")
 
     @property
     def genre(self) -> str | None:
-        """The most trusted genre label."""
+        """The genre that was said of the work, by the most trusted voice."""
         return self.label("genre")
 
     @property
@@ -129,14 +139,16 @@ class Artwork:
         return self.title or Path(self.source_id).name
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON, in reading order; what is unknown is left out."""
+        """Plain values for JSON, in reading order; what is unknown is left out. Predictions stand under `resembles`."""
         out: dict[str, Any] = {"id": self.id, "title": self.title}
         out |= {kind: self.label(kind) for kind in LABEL_COLUMNS}
         out |= {v.kind: self.label(v.kind) for v in self.labels if v.kind not in out}
+        predicted = [v for kind in dict.fromkeys(v.kind for v in self.labels) if (v := self.resembles(kind))]
         out |= {name: getattr(self, name) for name in METADATA[1:]}
         out |= {"path": self.path, "width": self.width, "height": self.height}
         out |= {"source": self.source, "source_id": self.source_id}
         out["extra"] = dict(self.extra) or None
+        out["resembles"] = {v.kind: {"value": v.value, "probability": v.confidence} for v in predicted} or None
         return {key: value for key, value in out.items() if value is not None}
 
 
@@ -164,18 +176,42 @@ class Prediction:
     kind: str
     value: str
     share: float
-    """Share of the votes, 0 to 1."""
-    votes: int
-    of: int
-    """Number of neighbours that voted."""
+    """By neighbours: the share of their votes. By a head: its calibrated probability. 0 to 1."""
+    votes: int = 0
+    of: int = 0
+    """Number of neighbours that voted; 0 where a head answered."""
     neighbours: tuple[Hit, ...] = ()
-    """The voters for this value, the nearest first."""
+    """Works that carry this value, the nearest first; where the answer is unsure, the nearest labelled works."""
+    by: str = "neighbours"
+    """``neighbours``, or the name of the head that answered."""
+    sure: bool = True
+    """False where the likeliest value's probability is below the threshold: then no value is an answer."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON; neighbours as id, score and title."""
-        evidence = [{"id": h.artwork.id, "score": h.score, "title": h.artwork.name} for h in self.neighbours]
-        return {"kind": self.kind, "value": self.value, "share": self.share, "votes": self.votes, "of": self.of,
-                "by": "neighbours", "neighbours": evidence}  # fmt: skip
+        """Plain values for JSON; neighbours as id, score, title and their own label."""
+        evidence = [
+            {"id": h.artwork.id, "score": h.score, "title": h.artwork.name, self.kind: h.artwork.label(self.kind)}
+            for h in self.neighbours
+        ]
+        said: dict[str, Any] = {"kind": self.kind, "value": self.value}
+        if self.by == "neighbours":
+            said |= {"share": self.share, "votes": self.votes, "of": self.of, "by": "neighbours"}
+        else:
+            said |= {"probability": self.share, "sure": self.sure, "by": "head", "head": self.by}
+        return said | {"neighbours": evidence}
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A measured figure and its 95 % bootstrap interval."""
+
+    value: float
+    low: float
+    high: float
+
+    def to_dict(self) -> list[float]:
+        """Value, low and high, to four decimals, for JSON."""
+        return [round(self.value, 4), round(self.low, 4), round(self.high, 4)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -118,6 +118,30 @@ def test_the_revision_is_the_newest_migration() -> None:
     assert max(path.name.partition("_")[0] for path in (MIGRATIONS / "versions").glob("*.py")) == schema.REVISION
 
 
+def test_a_catalog_of_the_first_schema_is_brought_to_the_newest_by_a_writer_with_all_that_it_holds(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "catalog.db"
+    made = sqlite3.connect(path)
+    for table in schema.metadata.sorted_tables:
+        made.execute(str(CreateTable(table).compile(dialect=sqlite.dialect())))
+    made.executescript(
+        "ALTER TABLE source DROP COLUMN labels; CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL);"
+        "CREATE INDEX artwork_digest ON artwork (digest); INSERT INTO alembic_version VALUES ('0001');"
+        "INSERT INTO source (name, kind, location, table_stamp) VALUES ('folder:art', 'folder', 'art', 'stamp');"
+    )
+    made.close()
+    with pytest.raises(CollectionWriteError, match=r"older schema 0001; run `simsearch index` to bring it to 0002"):
+        Store(path)
+    store = Store(path, write=True)
+    writer = Writer(store)
+    assert (writer.table_stamp(1), writer.labels(1)) == ("stamp", None)
+    writer.set_labels(1, "[]")
+    assert writer.labels(1) == "[]"
+    store.close()
+    assert plainly(path, "SELECT version_num FROM alembic_version") == [("0002",)]
+
+
 def test_plain_sqlite_reads_works_labels_and_embeddings(filled: Filled) -> None:
     said = Artwork("folder:art", "a.png", title="A", labels=(Label("style", "Baroque"),), extra={"shelf": "B2"})
     filled.add("a.png", said=said)
@@ -137,7 +161,7 @@ def test_a_catalog_of_a_newer_version_is_refused_and_left_alone(filled: Filled) 
     plainly(filled.path, "UPDATE alembic_version SET version_num = '9999'")
     before = filled.path.read_bytes()
     for write in (False, True):
-        with pytest.raises(CollectionTooNewError, match=r"schema 9999.*newer simsearch.*knows 0001.*pip install -U"):
+        with pytest.raises(CollectionTooNewError, match=r"schema 9999.*newer simsearch.*knows 0002.*pip install -U"):
             Store(filled.path, write=write)
     assert filled.path.read_bytes() == before
 
@@ -217,8 +241,12 @@ def test_a_persons_label_wins_over_the_sources_and_that_over_a_prediction(filled
     label(filled, by_person, "Cubism", "human")
     styles = {"Fauvism": only_predicted, "Baroque": from_source, "Cubism": by_person}
     for style, id in styles.items():
-        assert filled.catalog.artwork(id).style == style
+        work = filled.catalog.artwork(id)
+        assert (work.style or work.resembles("style").value) == style
         assert filled.catalog.ids_where(f"style = '{style}'").tolist() == [id]  # the same order in SQL
+    assert filled.catalog.artwork(only_predicted).style is None
+    assert filled.catalog.artwork(only_predicted).resembles("style") == Label("style", "Fauvism", "predicted", 0.9)
+    assert [filled.catalog.artwork(id).resembles("style") for id in (from_source, by_person)] == [None, None]
     assert filled.catalog.ids_where("style = 'Rococo'").tolist() == []
     assert filled.catalog.labelled_ids("style").tolist() == [from_source, by_person]
     assert filled.catalog.label_kinds() == ["style"]

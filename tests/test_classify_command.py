@@ -1,6 +1,7 @@
 """``simsearch classify``: the vote of the nearest labelled works, by hand, and the words it is told in."""
 
-from pathlib import Path
+import csv
+import io
 
 import pytest
 
@@ -114,10 +115,10 @@ def test_several_images_are_each_named(flags, command):
     assert records[0] == {
         "image": images[0], "kind": "style", "value": "Striped", "share": 0.5, "votes": 4, "of": 8, "by": "neighbours",
         "neighbours": [
-            {"id": flags.id["rust"], "score": 0.833333, "title": "Rust\nand \x1b[31mgold"},
-            {"id": flags.id["ember"], "score": 0.666667, "title": "Ember"},
-            {"id": flags.id["dune"], "score": 0.5, "title": "Dune"},
-            {"id": flags.id["tide"], "score": -0.666667, "title": "Tide"},
+            {"id": flags.id["rust"], "score": 0.833333, "title": "Rust\nand \x1b[31mgold", "style": "Striped"},
+            {"id": flags.id["ember"], "score": 0.666667, "title": "Ember", "style": "Striped"},
+            {"id": flags.id["dune"], "score": 0.5, "title": "Dune", "style": "Striped"},
+            {"id": flags.id["tide"], "score": -0.666667, "title": "Tide", "style": "Striped"},
         ],
     }  # fmt: skip
 
@@ -158,7 +159,7 @@ def test_a_collection_without_labels_says_where_labels_come_from(tmp_path, flag,
         flag(code).save(tmp_path / "bare" / f"{code}.png")
     command("index", "bare", "--encoder", tiny_network(tmp_path / "model"), cwd=tmp_path)
     done = command("classify", "bare/rrrr.png", cwd=tmp_path, status=1)
-    assert done.err.startswith("simsearch: no work of this collection has a label to vote with; put an artworks.csv")
+    assert done.err.startswith("simsearch: no work of this collection has a label to learn from; put an artworks.csv")
 
 
 @pytest.mark.parametrize("option", ["--top", "--voters"])
@@ -174,8 +175,45 @@ def test_what_is_no_image_is_refused(flags, command, tmp_path):
     assert done.err.startswith(f"simsearch: {path} is not an image")
 
 
-def test_images_before_a_wrong_one_are_told(flags, command):
-    missing = Path("missing.png")
-    done = command("classify", flags.path("red"), missing, "--label", "style", "--json", cwd=flags.folder, status=1)
-    assert len(done.records) == 1
-    assert "missing.png cannot be read" in done.err
+@pytest.mark.parametrize("form", [[], ["--json"], ["--csv"]])
+def test_of_several_images_those_that_can_be_are_answered_and_the_status_says_that_some_failed(
+    flags, command, tmp_path, form
+):
+    notes = tmp_path / "notes\x1b[31m.jpg"
+    notes.write_text("notes")
+    images = (flags.path("red"), "missing.png", notes, 4711, flags.id["sea"])
+    done = command("classify", *images, "--label", "style", *form, cwd=flags.folder, status=3)
+    said = done.err.splitlines()
+    assert len(said) == 3
+    assert "missing.png cannot be read" in said[0]
+    assert said[1].startswith(f"simsearch: {tmp_path}/notes\ufffd[31m.jpg is not an image")
+    assert said[2].startswith("simsearch: this collection has no artwork 4711")
+    assert done.out.count(str(flags.path("red"))) == 1
+    assert len(done.lines) == (2 if form == ["--json"] else 3 if form == ["--csv"] else 6)
+
+
+def test_where_none_of_several_images_can_be_answered_the_command_has_failed(flags, command):
+    done = command("classify", "no.png", "none.png", "--json", cwd=flags.folder, status=1)
+    assert done.out == ""
+    assert len(done.err.splitlines()) == 2
+
+
+def test_standard_input_holds_one_image(flags, command):
+    done = command("classify", "-", "-", cwd=flags.folder, status=2)
+    assert "standard input holds one image" in done.err
+
+
+def test_csv_has_a_line_for_each_kind_and_quotes_what_needs_it(flags, command, flag, tmp_path):
+    image = tmp_path / 'a "red", one.png'
+    flag("rrrr").save(image)
+    done = command("classify", image, "--top", 2, "--voters", 3, "--csv", cwd=flags.folder)
+    assert done.lines[0] == "image,kind,resembles,likeliest,share,by,neighbours"
+    rows = list(csv.DictReader(io.StringIO(done.out, newline="")))
+    red, rust, ember = (str(flags.id[stem]) for stem in ("red", "rust", "ember"))
+    assert [list(row.values()) for row in rows] == [
+        [str(image), "style", "Striped", "Striped", "0.6667", "neighbours", f"{rust} {ember}"],
+        [str(image), "style", "Plain", "Plain", "0.3333", "neighbours", red],
+        [str(image), "genre", "flag", "flag", "1.0", "neighbours", f"{red} {rust} {ember}"],
+        [str(image), "artist", "Ada Flagg", "Ada Flagg", "0.6667", "neighbours", f"{red} {rust}"],
+        [str(image), "artist", "Bo Banner", "Bo Banner", "0.3333", "neighbours", ember],
+    ]

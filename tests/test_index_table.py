@@ -134,7 +134,7 @@ def test_a_changed_table_is_read_again_and_nothing_is_embedded(place, command) -
     write(place, "path,title,style,shelf\nred.png,Red II,Plain,A\n")
     done = command("index", cwd=place.folder)
     assert done.lines[0].startswith("0 added, 0 changed, 0 moved, 0 removed, 4 unchanged, 0 failed in ")
-    assert done.lines[1] == "4 works described anew by their table"
+    assert done.lines[1] == "4 works described anew by tables and lists"
     red, rust = works(place)["red.png"], works(place)["rust.png"]
     assert (red.title, red.style, red.artist, red.extra) == ("Red II", "Mine", None, {"shelf": "A"})
     assert (rust.title, rust.labels, rust.extra) == (None, (), {})
@@ -190,7 +190,7 @@ def test_rows_that_leave_the_folder_are_left_aside_and_said(place, command) -> N
 
 def test_rows_of_images_that_are_not_there_are_counted(place, command) -> None:
     write(place, "path,title\nred.png,Red\nlost.png,Lost\nRed.png,Case\n")
-    assert "2 rows of the table name images that are not there" in command("index", cwd=place.folder).lines
+    assert "2 rows of tables and lists name images that are not there" in command("index", cwd=place.folder).lines
 
 
 REFUSED = {

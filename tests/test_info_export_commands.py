@@ -50,7 +50,7 @@ def test_info_as_json_by_value(flags, command):
         "collection": str(home), "schema": REVISION, "artworks": 11,
         "sources": [{"name": f"folder:{name}", "folder": str(flags.folder / name), "reachable": True}
                     for name in ("art", "more")],
-        "labels": {"style": 9, "genre": 7, "artist": 9}, "failures": {},
+        "labels": {"style": 9, "genre": 7, "artist": 9}, "predicted": {}, "failures": {},
     }  # fmt: skip
 
 

@@ -290,3 +290,16 @@ def test_what_lies_in_a_folder_that_cannot_be_listed_is_unknown_and_stays(
     with open_collection(tmp_path) as collection:
         assert collection.catalog.count() == 3
         assert [failure.source_id for failure in collection.catalog.failures()] == ["shut/broken.png"]
+
+
+def test_files_called_as_lists_are_noted_wherever_they_lie_and_no_others(tmp_path: Path) -> None:
+    names = frozenset({"style_train.csv", "labels.mat"})
+    touch(
+        tmp_path, "style_train.csv", "x/labels.mat", "x/y/style_train.csv", "x/my_style_train.csv", "labels.mat/a.png"
+    )
+    (tmp_path / "x" / "y" / "labels.mat").symlink_to("nowhere")
+    found = scan(tmp_path, lists=names)
+    assert sorted(found.lists) == ["style_train.csv", "x/labels.mat", "x/y/style_train.csv"]
+    assert found.table_stamp == scan(tmp_path).table_stamp == ""
+    assert (scan(tmp_path).lists, scan(tmp_path).skipped) == ([], found.skipped + 3)
+    assert sorted(scan(tmp_path, "x", lists=names).lists) == ["x/labels.mat", "x/y/style_train.csv"]

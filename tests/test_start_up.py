@@ -3,8 +3,11 @@
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+from labelled_works import clusters, fill
 
+from simsearch.classifier.head import Head, folder_of, save
 from simsearch.cli import main
 
 SHOW_MODULES = """
@@ -78,4 +81,33 @@ def test_a_table_is_laid_out_without_rich(imported, flags):
 def test_classifying_a_stored_work_imports_no_model_and_no_picture_library(imported, flags):
     shown, names = imported("classify", flags.path("red"), "--json", cwd=flags.folder)
     assert len(shown.splitlines()) == 3
-    assert tops(names).isdisjoint({"onnxruntime", "faiss", "PIL", "torch", "pandas", "sklearn", "rich"})
+    assert tops(names).isdisjoint({"onnxruntime", "faiss", "PIL", "torch", "pandas", "sklearn", "rich", "safetensors"})
+
+
+@pytest.fixture(scope="module")
+def with_head(tmp_path_factory):
+    """The folder of a collection whose styles a head knows."""
+    folder = tmp_path_factory.mktemp("headed")
+    values = ["A", "B"] * 10
+    collection, entry = fill(folder, clusters(values), {"style": values, "artist": values})
+    weights, none = np.eye(2, 16, dtype=np.float32), np.zeros(0, np.uint64)
+    with collection:
+        head = Head("style", "style", entry.info, ("A", "B"), weights, np.zeros(2, np.float32), 1.0, 0.5, none, none)
+        save(folder_of(collection, entry.info), head)
+    return folder
+
+
+@pytest.mark.parametrize("form", [[], ["--json"], ["--csv"], ["--threshold", "1"]])
+def test_a_head_answers_for_a_stored_work_without_what_trained_it(imported, with_head, form):
+    shown, names = imported("classify", "7", *form, cwd=with_head)
+    assert "style" in shown
+    heavy = {"sklearn", "scipy", "matplotlib", "PIL", "onnxruntime", "faiss", "pandas", "torch", "rich", "alembic"}
+    assert tops(names).isdisjoint(heavy | {"filelock", "pyarrow", "requests"})
+    assert not [name for name in names if name.startswith(("sqlalchemy.orm", "simsearch.indexer"))]
+    assert names.isdisjoint({"simsearch.classifier.train", "simsearch.encoders.onnx", "simsearch.show.sheet"})
+
+
+def test_labelling_a_collection_imports_no_model_and_nothing_that_trains(imported, with_head):
+    shown, names = imported("classify", "--threshold", "1", cwd=with_head)
+    assert shown.startswith("style: 0 works ")
+    assert tops(names).isdisjoint({"sklearn", "scipy", "matplotlib", "PIL", "onnxruntime", "faiss", "pandas", "torch"})

@@ -1,14 +1,17 @@
-"""A folder of images as a source: its name, its place, and what the tables in it say."""
+"""A folder of images as a source: its name, its place, and what tables and lists say of it."""
 
 from __future__ import annotations
 
+import hashlib
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from simsearch.catalog.catalog import is_text
 from simsearch.errors import SourceError
 from simsearch.indexer.scan import Scan
+from simsearch.indexer.sources.labels import Labels
 from simsearch.indexer.sources.table import Description, read_table
 
 
@@ -55,25 +58,60 @@ def check_folder(folder: Path) -> None:
 
 
 class Descriptions:
-    """What the tables of a folder say of its images; read when first asked."""
+    """What the tables and lists of a folder say of its images; read when first asked.
 
-    def __init__(self, scanned: Scan) -> None:
-        self._scan = scanned
+    A table beside the images goes before any list of labels, column by column, and a table nearer to an image before
+    one further up: whoever puts a table there knows the images best.
+    """
+
+    def __init__(self, scanned: Scan, labels: Labels) -> None:
+        self._scan, self._labels = scanned, labels
         self._rows: dict[str, Description] | None = None
         self.notes: list[str] = []
         """Sentences about rows that were left aside."""
+        self.absent = 0
+        """Rows that name images which are not there."""
+
+    @property
+    def remarks(self) -> list[str]:
+        """Sentences about what was decided where a list left it open."""
+        return self._labels.told.remarks
+
+    @property
+    def lost(self) -> str:
+        """A sentence about labels that cannot be reached this time; empty where they can."""
+        return self._labels.lost
+
+    @property
+    def stamp(self) -> str:
+        """Changes when a table or a list does, or when other labels are named; empty where there is neither."""
+        labels = self._labels.stamp
+        both = f"{self._scan.table_stamp} {labels}".encode()
+        return hashlib.sha256(both).hexdigest() if labels else self._scan.table_stamp
 
     def of(self, source_id: str) -> Description | None:
-        """What is said of the image at a path below the root, or None. A table nearer to it wins, column by column."""
+        """What is said of the image at a path below the root, or None."""
         return self.rows().get(source_id)
 
-    def rows(self) -> dict[str, Description]:
-        """All that is said, by path below the root. Raises SourceError for a table that cannot be read."""
+    def rows(self, unseen: Iterable[str] = ()) -> dict[str, Description]:
+        """All that is said, by path below the root; by lists, only of images that the walk saw, or that are `unseen`.
+
+        Raises SourceError for a table or a list that cannot be read.
+        """
         if self._rows is None:
-            self._rows = {}
-            for table in self._scan.tables:
-                prefix = table.rpartition("/")[0]
-                for path, said in read_table(self._scan.root / table, self.notes):
-                    key = f"{prefix}/{path}" if prefix else path
-                    self._rows[key] = self._rows[key] | said if key in self._rows else said
+            tables = self._read_tables()
+            self._rows = self._labels.read({**self._scan.files, **dict.fromkeys(unseen)})
+            for path, said in tables.items():
+                self._rows[path] = self._rows[path] | said if path in self._rows else said
+            self.notes += self._labels.told.notes
+            self.absent = self._labels.told.absent + sum(path not in self._scan.files for path in tables)
         return self._rows
+
+    def _read_tables(self) -> dict[str, Description]:
+        rows: dict[str, Description] = {}
+        for table in self._scan.tables:
+            prefix = table.rpartition("/")[0]
+            for path, said in read_table(self._scan.root / table, self.notes):
+                key = f"{prefix}/{path}" if prefix else path
+                rows[key] = rows[key] | said if key in rows else said
+        return rows

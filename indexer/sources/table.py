@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -25,23 +27,29 @@ def read_table(path: Path, notes: list[str]) -> Iterator[tuple[str, Description]
 
     Sentences about rows left aside are added to `notes`. Raises SourceError for a wrong encoding or a missing column.
     """
+    with reading(path), path.open(newline="", encoding="utf-8-sig") as file:
+        reader = csv.DictReader(file, restkey="")
+        columns = [name.strip() for name in reader.fieldnames or []]
+        if "path" not in columns:
+            raise SourceError(
+                f"{path} has no column 'path'; it has {', '.join(columns) or 'no columns'}. Name the images in it, "
+                "relative to the table's folder"
+            )
+        reader.fieldnames = columns
+        for row in reader:
+            name = inside(row.get("path") or "")
+            if name is None:
+                notes.append(left_aside(path, reader.line_num, row.get("path"), "the folder of the table"))
+            else:
+                yield name, _description(row)
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turns what goes wrong while a table is read into a SourceError that names the file and the way out."""
     csv.field_size_limit(FIELD_LIMIT)
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, restkey="")
-            columns = [name.strip() for name in reader.fieldnames or []]
-            if "path" not in columns:
-                raise SourceError(
-                    f"{path} has no column 'path'; it has {', '.join(columns) or 'no columns'}. Name the images in it, "
-                    "relative to the table's folder"
-                )
-            reader.fieldnames = columns
-            for row in reader:
-                name = _inside(row.get("path") or "")
-                if name is None:
-                    notes.append(_left_aside(path, reader.line_num, row.get("path")))
-                else:
-                    yield name, _description(row)
+        yield
     except UnicodeDecodeError as error:
         raise SourceError(
             f"{path} is not UTF-8 (byte {error.start}: {error.reason}); save it as UTF-8, for instance with "
@@ -49,12 +57,15 @@ def read_table(path: Path, notes: list[str]) -> Iterator[tuple[str, Description]
         ) from error
     except csv.Error as error:
         raise SourceError(f"{path} is no table of comma-separated values: {error}") from error
+    except (EOFError, zlib.error) as error:
+        raise SourceError(f"{path} is no whole gzip file ({error}); fetch it again, or unpack it") from error
     except OSError as error:
         raise SourceError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
-def _left_aside(table: Path, line: int, said: str | None) -> str:
-    return f"{table.name} line {line}: path {said!r} leaves the folder of the table; the row was left aside"
+def left_aside(table: Path, line: int, said: str | None, folder: str) -> str:
+    """The sentence about a row whose path leads out of the folder."""
+    return f"{table.name} line {line}: path {said!r} leaves {folder}; the row was left aside"
 
 
 def describe(source: str, source_id: str, said: Description) -> tuple[Artwork, list[str]]:
@@ -80,7 +91,7 @@ def _description(row: dict[str, Any]) -> Description:
     return out
 
 
-def _inside(path: str) -> str | None:
+def inside(path: str) -> str | None:
     """The path with forward slashes, or None where it is absolute, empty or climbs out of the folder."""
     parts = PurePosixPath(path.strip().replace("\\", "/"))
     if not path.strip() or parts.is_absolute() or ".." in parts.parts or "\0" in path or parts.parts[:1] == ("~",):

@@ -11,17 +11,17 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 import numpy as np
-from sqlalchemy import Connection, Row, Select, Text, and_, case, func, not_, select
+from sqlalchemy import Connection, Row, Select, and_, func, not_, select
 from sqlalchemy.sql import ColumnElement
 
 from simsearch import vectors
 from simsearch.catalog import schema as t
+from simsearch.catalog.columns import columns, label_column
 from simsearch.catalog.store import Store
 from simsearch.catalog.where import compile_where
-from simsearch.errors import ArtworkNotFoundError
+from simsearch.errors import ArtworkNotFoundError, EmbeddingError
 from simsearch.records import (
     LABEL_COLUMNS,
-    LABEL_ORIGINS,
     METADATA,
     Artwork,
     EncoderInfo,
@@ -176,7 +176,8 @@ class Catalog:
     ) -> Ids:
         """Ids (n,) int64, ascending, of the artworks that an expression of `where.py` keeps, less the excluded ones.
 
-        Folders are given as (source name, folder below it). Raises WhereError.
+        Folders are given as (source name, folder below it). A label excludes the works that it was said of, not those
+        that it was only predicted for. Raises WhereError.
         """
         a = t.artwork.c
         with self.snapshot() as db:
@@ -185,7 +186,7 @@ class Catalog:
                 query = query.where(compile_where(where, self.columns()))
             if exclude_label:
                 kind, values = exclude_label
-                query = query.where(func.coalesce(_label_column(kind).in_(values), False) == False)  # noqa: E712
+                query = query.where(func.coalesce(label_column(kind, said=True).in_(values), False) == False)  # noqa: E712
             for source, folder in exclude_folders:
                 prefix = "" if folder == "." else folder + "/"
                 inside = and_(
@@ -200,22 +201,18 @@ class Catalog:
         return np.setdiff1d(found, np.fromiter(exclude, dtype=np.int64), assume_unique=True)
 
     def columns(self) -> dict[str, ColumnElement[Any]]:
-        """What ``--where`` can name: the artwork's columns, its labels, and the extra attributes of its tables."""
-        a = t.artwork.c
-        kinds = dict.fromkeys([*LABEL_COLUMNS, *self.label_kinds()])
-        extras = json.loads(self.meta("extra_columns") or "[]")
-        columns: dict[str, ColumnElement[Any]] = {
-            name: func.json_extract(a.extra, json_path(name), type_=Text) for name in extras
-        }
-        columns |= {kind: _label_column(kind) for kind in kinds}
-        columns |= {name: a[name] for name in (*METADATA, "id", "width", "height")}
-        columns |= {"path": a.source_id, "source": t.source.c.name}
-        return columns
+        """What ``--where`` can name: see :mod:`simsearch.catalog.columns`."""
+        with self.snapshot():
+            return columns(self.label_kinds(), json.loads(self.meta("extra_columns") or "[]"))
 
-    def label_kinds(self) -> list[str]:
-        """Kinds of label that some artwork has: the usual ones first, then the others by name."""
+    def label_kinds(self, *, said: bool = False) -> list[str]:
+        """Kinds of label that some artwork has: the usual ones first, then the others by name.
+
+        With `said` only those that a person or a source gave, not those that are only predicted.
+        """
+        query = select(t.label.c.kind).distinct()
         with self.snapshot() as db:
-            kinds = set(db.scalars(select(t.label.c.kind).distinct()))
+            kinds = set(db.scalars(query.where(t.label.c.origin != "predicted") if said else query))
         return [k for k in ("style", "genre", "artist") if k in kinds] + sorted(kinds - set(LABEL_COLUMNS))
 
     def labelled_ids(self, kind: str) -> Ids:
@@ -224,6 +221,18 @@ class Catalog:
         query = select(c.artwork).where(c.kind == kind, c.origin != "predicted").distinct().order_by(c.artwork)
         with self.snapshot() as db:
             return np.fromiter(db.scalars(query), dtype=np.int64)
+
+    def predicted(self) -> dict[str, int]:
+        """Kind to number of artworks whose label of that kind is a prediction, because nobody has given one."""
+        c, other = t.label.c, t.label.alias()
+        given = select(other.c.artwork).where(
+            other.c.artwork == c.artwork, other.c.kind == c.kind, other.c.origin != "predicted"
+        )
+        query = select(c.kind, func.count(c.artwork.distinct()).label("n")).where(
+            c.origin == "predicted", ~given.exists()
+        )
+        with self.snapshot() as db:
+            return {row.kind: row.n for row in db.execute(query.group_by(c.kind).order_by(c.kind))}
 
     # -- encoders and embeddings ---------------------------------------------------------------------------------------
 
@@ -250,8 +259,10 @@ class Catalog:
 
     def embeddings(self, encoder: int, dim: int, ids: Iterable[int] | None = None) -> tuple[Rows, Ids]:
         """(rows (n, dim), ids (n,)), by id, of all artworks that have an embedding, or of those among `ids`."""
+        # CROSS keeps the order of the loops: from a hundred ids on SQLite would otherwise go through all embeddings and
+        # look for each among all the ids, which takes it seconds at 20,000 works
         sql = (
-            "SELECT artwork.id, embedding.vector FROM artwork JOIN embedding "
+            f"SELECT artwork.id, embedding.vector FROM artwork {'' if ids is None else 'CROSS '}JOIN embedding "
             "ON embedding.encoder = ? AND embedding.digest = artwork.digest "
         )
         wanted: list[Sequence[int]] = [()] if ids is None else list(_parts(sorted(int(i) for i in ids)))
@@ -265,10 +276,22 @@ class Catalog:
                 cursor.execute(f"{sql}{marks}ORDER BY artwork.id", (encoder, *part))
                 while block := cursor.fetchmany(ROWS_AT_ONCE):
                     end = n + len(block)
-                    rows[n:end] = vectors.from_bytes([vector for _, vector in block], dim)
                     found[n:end] = [id for id, _ in block]
+                    rows[n:end] = self._sound([vector for _, vector in block], encoder, dim, found[n:end])
                     n = end
         return rows[:n], found[:n]
+
+    def _sound(self, blobs: Sequence[bytes], encoder: int, dim: int, ids: Ids) -> Rows:
+        """The embeddings (n, dim) of artworks. Raises EmbeddingError that names the one that is damaged."""
+        try:
+            return vectors.from_bytes(blobs, dim)
+        except EmbeddingError as error:
+            bad, why = next((i, why) for i, blob in enumerate(blobs) if (why := fault(blob, dim)))
+            where = next(location for number, _, location in self.encoders() if number == encoder)
+            raise EmbeddingError(
+                f"the stored embedding of artwork {ids[bad]} is damaged: {why}; "
+                f"`simsearch index --rebuild --encoder {where}` embeds the image again"
+            ) from error
 
     def digest(self, id: int) -> bytes | None:
         """The digest of an artwork's image."""
@@ -319,6 +342,16 @@ class Catalog:
                        extra=row.extra, **described)  # fmt: skip
 
 
+def fault(blob: bytes, dim: int) -> str | None:
+    """What makes stored bytes no embedding of this width, or None."""
+    if len(blob) != 2 * dim:
+        return f"it does not have {dim} numbers"
+    row = np.frombuffer(blob, "<f2")
+    if not np.isfinite(row).all():
+        return "it holds a number that is not finite"
+    return None if row.any() else "it is all zeros"
+
+
 def is_text(name: str) -> bool:
     """Whether the catalog can hold a name. It cannot where bytes of a path are no UTF-8 and so came as surrogates."""
     return name.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in name)
@@ -337,25 +370,6 @@ def _artwork_rows() -> Select[Any]:
         t.source.c.location,
         *described,
     ).join_from(t.artwork, t.source)
-
-
-def _label_column(kind: str) -> ColumnElement[Any]:
-    """The most trusted label of a kind, as a column: the same order as `Artwork.label`."""
-    c = t.label.c
-    trust = case({origin: i for i, origin in enumerate(LABEL_ORIGINS)}, value=c.origin, else_=len(LABEL_ORIGINS))
-    return (
-        select(c.value)
-        .where(c.artwork == t.artwork.c.id, c.kind == kind)
-        .order_by(trust, func.coalesce(c.confidence, 0).desc(), c.value)
-        .limit(1)
-        .correlate(t.artwork)
-        .scalar_subquery()
-    )
-
-
-def json_path(name: str) -> str:
-    """Where SQLite's JSON functions find an extra attribute."""
-    return '$."' + name.replace('"', "") + '"'
 
 
 def _encoder(row: Row[Any]) -> EncoderInfo:

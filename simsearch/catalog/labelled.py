@@ -11,7 +11,8 @@ import numpy as np
 from sqlalchemy import Text, case, func, select
 
 from simsearch.catalog import schema as t
-from simsearch.catalog.catalog import Catalog, Ids, json_path
+from simsearch.catalog.catalog import Catalog, Ids
+from simsearch.catalog.columns import json_path
 from simsearch.records import LABEL_ORIGINS
 
 Keys = np.ndarray[Any, np.dtype[np.uint64]]

@@ -18,7 +18,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-REVISION = "0001"
+REVISION = "0002"
 """The newest migration. A test holds it against the files of `migrations/versions`."""
 
 metadata = MetaData()
@@ -32,10 +32,11 @@ source = Table(
     Column("name", Text, nullable=False, unique=True),  # folder:pictures
     Column("kind", Text, nullable=False),
     Column("location", Text, nullable=False),  # relative to the collection's parent where it lies below it
-    Column("table_stamp", Text),  # size and time of the artworks.csv that was read last
+    Column("table_stamp", Text),  # of the tables and lists of labels that were read last
     Column(
         "listing", Text
     ),  # digest of the walk after which every file was in the catalog; empty while that may not hold
+    Column("labels", Text),  # JSON: the lists of labels that were named for it; empty while those in it are taken
     sqlite_autoincrement=True,
 )
 

@@ -267,15 +267,15 @@ class _Parser:
         name = self.advance()
         if name.kind not in ("word", "name") or name.mark:
             raise WhereError(f"a column's name is expected, not {name}; write for example style = 'Baroque'")
-        wanted = _folded(name.value)
-        found = [c for c in self.columns if c == name.value] or [c for c in self.columns if _folded(c) == wanted]
+        wanted = folded(name.value)
+        found = [c for c in self.columns if c == name.value] or [c for c in self.columns if folded(c) == wanted]
         if len(found) == 1:
             sql = self.columns[found[0]]
             return _Column(sql, _shown(name.written), isinstance(sql.type, Integer | Numeric | Float))
         if found:
             raise WhereError(f"{name} can mean {' or '.join(map(_spelled, found))}; write the one you mean exactly so")
-        near = difflib.get_close_matches(wanted, map(_folded, self.columns), n=2)
-        meant = " or ".join(_spelled(c) for folded in near for c in self.columns if _folded(c) == folded)
+        near = difflib.get_close_matches(wanted, map(folded, self.columns), n=2)
+        meant = " or ".join(_spelled(c) for close in near for c in self.columns if folded(c) == close)
         hint = f" (did you mean {meant}?)" if meant else ""
         raise WhereError(f"{name} is not a column{hint}; the columns are {', '.join(map(_spelled, self.columns))}")
 
@@ -283,7 +283,8 @@ class _Parser:
 WORDED = {"in": _Parser.among, "like": _Parser.like, "between": _Parser.between}
 
 
-def _folded(name: str) -> str:
+def folded(name: str) -> str:
+    """What names have in common that differ in capitals, or in how their accents are written."""
     return unicodedata.normalize("NFC", name).casefold()
 
 

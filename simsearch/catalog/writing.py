@@ -12,10 +12,11 @@ from sqlalchemy import Connection, CursorResult, bindparam, delete, func, insert
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from simsearch.catalog import schema as t
-from simsearch.catalog.catalog import Generation, StoredFile
+from simsearch.catalog.catalog import ROWS_AT_ONCE, Generation, StoredFile, fault
 from simsearch.catalog.store import Store
-from simsearch.errors import EncoderMismatchError
+from simsearch.errors import EmbeddingError, EncoderMismatchError
 from simsearch.records import METADATA, Artwork, EncoderInfo, Failure
+from simsearch.vectors import from_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,24 +117,52 @@ class Writer:
         with self.store.transaction() as db:
             db.execute(update(t.source).values(listing=None))
 
+    def labels(self, source: int) -> str | None:
+        """What `set_labels` stored for a source, or None."""
+        with self.store.transaction() as db:
+            return db.scalar(select(t.source.c.labels).where(t.source.c.id == source))
+
+    def set_labels(self, source: int, labels: str) -> None:
+        """Stores, as JSON, which lists of labels were named for a source."""
+        with self.store.transaction() as db:
+            db.execute(update(t.source).where(t.source.c.id == source).values(labels=labels))
+
     def table_stamp(self, source: int) -> str | None:
-        """The stamp of the tables that described this source last."""
+        """The stamp of the tables and lists that described this source last."""
         with self.store.transaction() as db:
             return db.scalar(select(t.source.c.table_stamp).where(t.source.c.id == source))
 
     def known_images(self, encoder: int) -> dict[bytes, tuple[int, int]]:
-        """Digest to (width, height) of every image that has an embedding by this encoder."""
+        """Digest to (width, height) of every image that has an embedding by this encoder, and not a damaged one."""
         a, e = t.artwork.c, t.embedding.c
         query = select(a.digest, a.width, a.height).join_from(t.artwork, t.embedding, e.digest == a.digest)
         with self.store.transaction() as db:
-            return {row.digest: (row.width, row.height) for row in db.execute(query.where(e.encoder == encoder))}
+            known = {row.digest: (row.width, row.height) for row in db.execute(query.where(e.encoder == encoder))}
+            for digest in self._damaged(db, encoder):
+                known.pop(digest, None)
+        return known
 
     def without_embedding(self, encoder: int, source: int) -> set[str]:
-        """Paths below a source of works that this encoder has not embedded."""
+        """Paths below a source of works that this encoder has not embedded, or whose embedding is damaged."""
         a, e = t.artwork.c, t.embedding.c
         has = select(literal(1)).where(e.encoder == encoder, e.digest == a.digest).exists()
         with self.store.transaction() as db:
-            return set(db.scalars(select(a.source_id).where(a.source == source, ~has)))
+            paths = set(db.scalars(select(a.source_id).where(a.source == source, ~has)))
+            for digest in self._damaged(db, encoder):
+                paths.update(db.scalars(select(a.source_id).where(a.source == source, a.digest == digest)))
+        return paths
+
+    def _damaged(self, db: Connection, encoder: int) -> list[bytes]:
+        """Digests of images whose embedding by this encoder cannot be read."""
+        dim = db.scalar(select(t.encoder.c.dim).where(t.encoder.c.id == encoder)) or 0
+        cursor, out = db.connection.cursor(), []
+        cursor.execute("SELECT digest, vector FROM embedding WHERE encoder = ?", (encoder,))
+        while block := cursor.fetchmany(ROWS_AT_ONCE):
+            try:
+                from_bytes([vector for _, vector in block], dim)
+            except EmbeddingError:
+                out += [digest for digest, vector in block if fault(vector, dim)]
+        return out
 
     def store_batch(
         self,
@@ -143,11 +172,16 @@ class Writer:
         embeddings: Mapping[bytes, bytes],
         failures: Sequence[tuple[int, Failure]],
     ) -> None:
-        """Commits images, their embeddings (digest to float16 bytes) and failures (source number, failure) together."""
+        """Commits images, their embeddings (digest to float16 bytes) and failures (source number, failure) together.
+
+        An embedding takes the place of one that the image has already: that one was damaged.
+        """
         with self.store.transaction() as db:
             if embeddings:
                 rows = [{"encoder": encoder, "digest": d, "vector": v} for d, v in embeddings.items()]
-                db.execute(upsert(t.embedding).on_conflict_do_nothing(), rows)
+                row = upsert(t.embedding)
+                newer = row.on_conflict_do_update(["encoder", "digest"], set_={"vector": row.excluded.vector})
+                db.execute(newer, rows)
             self._update_images(db, run, [image for image in images if image.id is not None])
             self._insert_images(db, run, [image for image in images if image.id is None])
             if images:
@@ -156,8 +190,8 @@ class Writer:
                 db.execute(delete(t.failure).where(*at), rows)
             for source, failure in failures:
                 values = {"reason": failure.reason, "message": failure.message, "run": run}
-                row = upsert(t.failure).values(source=source, source_id=failure.source_id, **values)
-                db.execute(row.on_conflict_do_update(["source", "source_id"], set_=values))
+                failed = upsert(t.failure).values(source=source, source_id=failure.source_id, **values)
+                db.execute(failed.on_conflict_do_update(["source", "source_id"], set_=values))
 
     def _insert_images(self, db: Connection, run: int, images: Sequence[ImageRow]) -> None:
         """Adds artworks with what is said of them.
@@ -184,6 +218,10 @@ class Writer:
                 if not same:
                     change["changed_run"] = run
                 db.execute(update(t.artwork).where(t.artwork.c.id == bindparam("row_id")).values(change), rows)
+            if rows and not same:  # what a head said, it said of the picture that was there before
+                said = t.label.c
+                gone = delete(t.label).where(said.artwork == bindparam("row_id"), said.origin == "predicted")
+                db.execute(gone, [{"row_id": row["row_id"]} for row in rows])
         self._describe(db, [(i.id, i.described) for i in images if i.id is not None and i.described is not None])
 
     def describe(self, described: Sequence[tuple[int, Artwork]], source: int, stamp: str) -> None:

@@ -1,44 +1,127 @@
-"""`simsearch classify`: what an image resembles."""
+"""`simsearch classify`: what an image resembles, or every work that nobody has labelled."""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from simsearch.commands.common import collection_option, mend, open_collection, pixels_option, used_encoder_option
+from simsearch.commands.common import (
+    FAILED,
+    WITH_FAILURES,
+    collection_option,
+    mend,
+    open_collection,
+    pixels_option,
+    say,
+    used_encoder_option,
+)
 
 if TYPE_CHECKING:
-    pass
+    from simsearch.classifier.classify import Classifier
+    from simsearch.records import Prediction
+
+FOR_IMAGES = {"top": "--top", "voters": "--voters", "max_pixels": "--max-pixels"}
 
 
 @click.command()
-@click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
+@click.argument("images", nargs=-1, metavar="[IMAGE...]")
 @collection_option
 @used_encoder_option
-@click.option("--label", "labels", multiple=True, metavar="KIND", help="Only this kind of label, such as style.")
+@click.option("--label", "labels", multiple=True, metavar="KIND",
+              help="Only this kind of label, such as style, or the head of this name.")  # fmt: skip
 @click.option(
     "--top", type=click.IntRange(min=1), default=1, show_default=True, metavar="N", help="Values of each kind."
 )
-@click.option("--by", type=click.Choice(["neighbours"]), default="neighbours", show_default=True,
-              help="How: by vote of the nearest labelled works.")  # fmt: skip
+@click.option("--by", type=click.Choice(["auto", "head", "neighbours"]), default="auto", show_default=True,
+              help="By a trained head, or by vote of the nearest labelled works; auto: by a head if there "
+                   "is one.")  # fmt: skip
 @click.option(
     "--voters", type=click.IntRange(min=1), default=10, show_default=True, metavar="N", help="Works that vote."
 )
+@click.option("--threshold", type=click.FloatRange(0, 1), metavar="P",
+              help="A head answers \"unsure\" below this probability.  [default: the head's own]")  # fmt: skip
 @pixels_option
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
-def classify(images: tuple[str, ...], collection: Path | None, by: str, as_json: bool, **options: Any) -> None:
-    """Says what each IMAGE resembles: style, genre, artist, by vote of the nearest labelled works."""
-    from simsearch.classifier.neighbours import classify as vote
-    from simsearch.show.hits import show_predictions, stdout
-    from simsearch.show.text import json_line
+@click.option("--json", "form", flag_value="json", help="One JSON object a line.")
+@click.option("--csv", "form", flag_value="csv", help="Comma-separated values with a header.")
+def classify(images: tuple[str, ...], collection: Path | None, form: str | None, **options: Any) -> None:
+    """Says what each IMAGE resembles: style, genre, artist, with the works behind the answer.
 
+    IMAGE is a path, a URL, - for standard input, or an artwork's id. Where a trained head is unsure, the answer is
+    "unsure", with the nearest labelled works.
+
+    Without an IMAGE every work that nobody has labelled is given a prediction by the trained heads, in place of earlier
+    ones. It never replaces what a source or a person said; `--where "style_origin = 'predicted'"` finds it, `similar`
+    marks it with (?).
+    """
+    if not images:
+        _label_all(collection, form, **options)
+        return
+    if images.count("-") > 1:
+        raise click.UsageError("standard input holds one image; use - once")
+    from simsearch.classifier.classify import Classifier
+    from simsearch.show import hits as show
+
+    failures: list[str] = []
     with open_collection(collection) as opened:
-        for image in images:
-            predictions = vote(opened, image, **options)
-            if as_json:
-                stdout().writelines(json_line({"image": image, **p.to_dict()}) + "\n" for p in predictions)
-            else:
-                show_predictions(image, predictions, stdout())
+        asked = Classifier(opened, labels=options["labels"], by=options["by"], encoder=options["encoder"])
+        answers = _answers(asked, images, failures, **options)
+        if form == "csv":
+            show.show_prediction_csv(answers, show.stdout())
+        elif form == "json":
+            show.show_prediction_json(answers, show.stdout())
+        else:
+            for image, predictions in answers:
+                show.show_predictions(image, predictions, show.stdout())
     mend(opened, collection)
+    if failures:
+        raise SystemExit(WITH_FAILURES if len(failures) < len(images) else FAILED)
+
+
+def _answers(
+    asked: Classifier, images: Sequence[str], failures: list[str], *, top: int, voters: int, threshold: float | None,
+    max_pixels: int, **_: Any,
+) -> Iterator[tuple[str, list[Prediction]]]:  # fmt: skip
+    """(image, answers) of each; of several images those that cannot be answered are said and named in `failures`."""
+    from simsearch.errors import ArtworkNotFoundError, ImageError
+    from simsearch.show.text import harmless
+
+    for image in images:
+        try:
+            said = asked.classify(image, top=top, voters=voters, threshold=threshold, max_pixels=max_pixels)
+        except (ImageError, ArtworkNotFoundError) as error:
+            if len(images) == 1:
+                raise
+            failures.append(image)
+            say(f"simsearch: {harmless(str(error))}")
+        else:
+            yield image, said
+
+
+def _label_all(collection: Path | None, form: str | None, **options: Any) -> None:
+    if options["by"] == "neighbours":
+        raise click.UsageError("a whole collection is labelled by trained heads; name an image, or leave --by away")
+    if form == "csv":
+        raise click.UsageError("--csv is for images; `simsearch export --csv FILE` writes the whole collection")
+    given = click.get_current_context().get_parameter_source
+    for name, option in FOR_IMAGES.items():
+        if given(name) is not click.core.ParameterSource.DEFAULT:
+            raise click.UsageError(f"{option} is for images; name one, or leave it away to label the whole collection")
+    from simsearch.classifier.classify import label_collection
+    from simsearch.collection import Collection
+    from simsearch.show.hits import stdout
+    from simsearch.show.progress import progress
+    from simsearch.show.text import json_line
+    from simsearch.show.trained import show_labellings
+
+    with Collection.open(collection, write=True) as opened, progress(sys.stderr, unit="works") as watch:
+        done = label_collection(
+            opened, labels=options["labels"], encoder=options["encoder"], threshold=options["threshold"], watch=watch
+        )
+    if form == "json":
+        stdout().writelines(json_line(one.to_dict()) + "\n" for one in done)
+    else:
+        show_labellings([one.to_dict() for one in done], stdout())

@@ -25,12 +25,23 @@ if TYPE_CHECKING:
 @click.option("--threads", type=click.IntRange(min=1), help="Decoding threads.  [default: one a core]")
 @click.option("--rebuild", is_flag=True, help="Build the index anew even where nothing changed.")
 @click.option("--prune", is_flag=True, help="Remove the works of folders that are gone or empty.")
+@click.option("--labels", multiple=True, metavar="WHAT[=KIND]",
+              help="Labels for FOLDERS: `folders=KIND`, LIST.csv=KIND, a folder of ArtGAN's WikiArt lists or of "
+                   "Painting91's files; `wikiart` or `painting91` where they lie in FOLDERS; `none`.  [default: as "
+                   "before, or `auto`, which finds such lists in FOLDERS by their names]")  # fmt: skip
+@click.option(
+    "--classes",
+    multiple=True,
+    metavar="FILE[=KIND]",
+    help="Class file of a list that holds class indices: lines `0 Name`, or a name a line.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def index(folders: tuple[Path, ...], collection: Path | None, as_json: bool, **options: Any) -> None:
     """Brings the collection up to date with FOLDERS, or with all that it knows.
 
     Folders are walked with all that is in them; hidden ones are left out. A file of the same size and date as before is
     not opened again. A table artworks.csv beside the images adds titles, artists, styles and more, by a column `path`.
+    --labels adds what images are, where that stands elsewhere; KIND is artist, style, genre or kind. It is remembered.
     """
     from simsearch.indexer.run import Options, index_folders
     from simsearch.show.hits import stdout
@@ -40,7 +51,7 @@ def index(folders: tuple[Path, ...], collection: Path | None, as_json: bool, **o
 
     settings = Options(
         encoder=options["encoder"], index=options["kind"], max_pixels=options["max_pixels"], threads=options["threads"],
-        rebuild=options["rebuild"], prune=options["prune"],
+        rebuild=options["rebuild"], prune=options["prune"], labels=options["labels"], classes=options["classes"],
     )  # fmt: skip
     opened, is_new = _open_to_fill(collection, folders)
     try:

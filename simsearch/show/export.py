@@ -13,12 +13,14 @@ import numpy as np
 from simsearch.collection import Collection, EncoderEntry
 from simsearch.errors import QueryError
 from simsearch.records import LABEL_COLUMNS, METADATA
+from simsearch.show.hits import cells
 
-COLUMNS = ("id", "title", *LABEL_COLUMNS, *METADATA[1:], "path", "width", "height", "source", "source_id", "extra")
+COLUMNS = ("id", "title", *LABEL_COLUMNS, *METADATA[1:], "path", "width", "height", "source", "source_id", "extra",
+           "resembles")  # fmt: skip
 
 
 def export_csv(collection: Collection, path: Path) -> int:
-    """Writes one line a work, UTF-8, extra attributes as JSON; how many works."""
+    """Writes one line a work, UTF-8, extra attributes and predictions as JSON; how many works."""
     with path.open("w", newline="", encoding="utf-8") as file:
         rows = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         rows.writeheader()
@@ -56,7 +58,7 @@ def export_embeddings(collection: Collection, entry: EncoderEntry, path: Path) -
 
 def _rows(collection: Collection) -> Iterator[dict[str, Any]]:
     for work in collection.catalog.all_artworks():
-        said = work.to_dict()
+        said = cells(work.to_dict())
         extra = {**said.pop("extra", {}), **{key: said[key] for key in said if key not in COLUMNS}}
         row = {name: said.get(name) for name in COLUMNS}
         yield row | {"extra": json.dumps(extra, ensure_ascii=False, sort_keys=True) if extra else None}

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import csv
+import json
 import sys
 from collections.abc import Iterable, Sequence
-from typing import IO
+from typing import IO, Any
 
-from simsearch.records import LABEL_COLUMNS, METADATA, Failure, Hit, Prediction
-from simsearch.show.table import table
+from simsearch.records import LABEL_COLUMNS, METADATA, Artwork, Failure, Hit, Prediction
+from simsearch.show.table import MARK, table
 from simsearch.show.text import harmless, json_line
 
 HIT_COLUMNS = ("rank", "score", "percentile", "id", "title", *LABEL_COLUMNS, *METADATA[1:], "path", "width", "height",
-               "source", "source_id")  # fmt: skip
+               "source", "source_id", "resembles")  # fmt: skip
+GUESSED = "(?) what the work resembles, by a trained head: no person and no source has said it\n"
+SHOWN = 3
+"""Neighbours named behind a prediction."""
 
 
 def show_json(records: Iterable[Hit | Prediction | Failure], out: IO[str]) -> None:
@@ -22,10 +26,15 @@ def show_json(records: Iterable[Hit | Prediction | Failure], out: IO[str]) -> No
 
 
 def show_csv(hits: Iterable[Hit], out: IO[str]) -> None:
-    """A header and one line a hit, always with the same columns."""
+    """A header and one line a hit, always with the same columns; predictions apart from labels, as JSON."""
     rows = csv.DictWriter(out, HIT_COLUMNS, extrasaction="ignore", lineterminator="\n")
     rows.writeheader()
-    rows.writerows(hit.to_dict() for hit in hits)
+    rows.writerows(cells(hit.to_dict()) for hit in hits)
+
+
+def cells(said: dict[str, Any]) -> dict[str, Any]:
+    """What was said of a work, fit for a table: its predictions are one cell of JSON."""
+    return said | {"resembles": json.dumps(said["resembles"], ensure_ascii=False)} if "resembles" in said else said
 
 
 def show_paths(hits: Iterable[Hit], out: IO[str], *, end: str = "\n") -> None:
@@ -46,8 +55,8 @@ def show_hits(hits: Sequence[Hit], out: IO[str]) -> None:
             f"{h.score:.3f}",
             percent(h.percentile),
             h.artwork.name,
-            h.artwork.artist,
-            h.artwork.style,
+            label_or_guess(h.artwork, "artist"),
+            label_or_guess(h.artwork, "style"),
             str(h.artwork.id),
         ]
         for h in hits
@@ -58,18 +67,66 @@ def show_hits(hits: Sequence[Hit], out: IO[str]) -> None:
         out,
         right=frozenset({0, 1, 2, 6}),
     )
+    if any(h.artwork.resembles(kind) for h in hits for kind in ("artist", "style")):
+        out.write(GUESSED)
+
+
+def label_or_guess(work: Artwork, kind: str) -> str | None:
+    """What was said of a work, or what it resembles with a question mark, as on a museum's label."""
+    guess = work.resembles(kind)
+    return f"{guess.value}{MARK}" if guess else work.label(kind)
 
 
 def show_predictions(image: str, predictions: Sequence[Prediction], out: IO[str]) -> None:
-    """What an image resembles, kind by kind, with the works that say so."""
+    """What an image resembles, kind by kind, with the works that say so; where a head is unsure, that it is."""
     out.write(f"{harmless(image)}\n")
-    rows = []
-    for prediction in predictions:
-        works = ", ".join(f"{h.artwork.name} ({h.artwork.id})" for h in prediction.neighbours[:3])
-        more = f", {len(prediction.neighbours) - 3} more" if len(prediction.neighbours) > 3 else ""
-        share = f"{prediction.votes} of {prediction.of}"
-        rows.append([prediction.kind, prediction.value, share, works + more])
-    table(["", "resembles", "votes", "nearest of them"], rows, out, right=frozenset({2}))
+    several = len({(p.kind, p.by) for p in predictions}) > len({p.kind for p in predictions})
+    rows: list[list[str]] = []
+    for p, before in zip(predictions, (None, *predictions), strict=False):
+        repeated = before is not None and not p.sure and before.by == p.by  # with the same evidence
+        rows.append([f"{p.kind} ({p.by})" if several else p.kind, _answer(p), _strength(p),
+                     "" if repeated else _evidence(p)])  # fmt: skip
+    table(["", "resembles", "how sure", "nearest of them"], rows, out, right=frozenset({2}))
+
+
+def _answer(prediction: Prediction) -> str:
+    return prediction.value if prediction.sure else f"unsure, perhaps {prediction.value}"
+
+
+def _strength(prediction: Prediction) -> str:
+    if prediction.of:
+        return f"{prediction.votes} of {prediction.of} votes"
+    return f"{100 * prediction.share:.0f} %" if prediction.share < 0.995 else "over 99 %"
+
+
+def _evidence(prediction: Prediction) -> str:
+    """Works by name and number, with their own label where they are no examples of the answer."""
+    said = []
+    for hit in prediction.neighbours[:SHOWN]:
+        label = "" if prediction.sure else f", {hit.artwork.label(prediction.kind)}"
+        said.append(f"{hit.artwork.name} ({hit.artwork.id}{label})")
+    more = len(prediction.neighbours) - SHOWN
+    works = ", ".join(said) + (f", {more} more" if more > 0 else "")
+    return works if prediction.sure or not said else f"of any {prediction.kind}: {works}"
+
+
+def show_prediction_json(images: Iterable[tuple[str, Sequence[Prediction]]], out: IO[str]) -> None:
+    """One JSON object a line for each image, kind and value."""
+    for image, predictions in images:
+        out.writelines(json_line({"image": image, **p.to_dict()}) + "\n" for p in predictions)
+
+
+def show_prediction_csv(images: Iterable[tuple[str, Sequence[Prediction]]], out: IO[str]) -> None:
+    """A header and one line for each image, kind and value; ids of the nearest works parted by spaces.
+
+    `resembles` says ``unsure`` where a head is; what it would have said first is in `likeliest` all the same.
+    """
+    rows = csv.writer(out, lineterminator="\n")
+    rows.writerow(["image", "kind", "resembles", "likeliest", "share", "by", "neighbours"])
+    for image, predictions in images:
+        for p in predictions:
+            near = " ".join(str(hit.artwork.id) for hit in p.neighbours)
+            rows.writerow([image, p.kind, p.value if p.sure else "unsure", p.value, p.share, p.by, near])
 
 
 def show_failures(failures: Sequence[Failure], out: IO[str]) -> None:

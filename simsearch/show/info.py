@@ -23,6 +23,7 @@ def facts(collection: Collection) -> dict[str, Any]:
                 {"name": name, "folder": str(root), "reachable": root.is_dir()} for _, name, root in catalog.sources()
             ],
             "labels": {kind: len(catalog.labelled_ids(kind)) for kind in catalog.label_kinds()},
+            "predicted": catalog.predicted(),
             "encoders": [_encoder(collection, entry) for entry in collection.encoders()],
             "bytes": {
                 "catalog": sum(_size(path) for path in collection.folder.glob(f"{CATALOG}*")),
@@ -56,7 +57,7 @@ def show_facts(said: dict[str, Any], out: IO[str]) -> None:
     """The same for people."""
     lines = [("collection", f"{said['collection']} (schema {said['schema']})"), ("artworks", f"{said['artworks']:,}")]
     lines += [("from", s["folder"] + ("" if s["reachable"] else " (unreachable now)")) for s in said["sources"]]
-    labels = ", ".join(f"{kind} {n:,}" for kind, n in said["labels"].items())
+    labels = ", ".join(_labelled(kind, n, said["predicted"].get(kind, 0)) for kind, n in said["labels"].items())
     lines.append(("labelled", labels or "none; an artworks.csv beside the images adds them"))
     for encoder in said["encoders"]:
         name = f"{encoder['name']}@{encoder['revision']}, {encoder['dim']} numbers, {encoder['input']}"
@@ -68,6 +69,10 @@ def show_facts(said: dict[str, Any], out: IO[str]) -> None:
     lines.append(("failures", f"{failed} (simsearch info --failures)" if failed else "none"))
     for name, text in lines:
         out.write(f"{name:<11} {harmless(text)}\n")
+
+
+def _labelled(kind: str, said: int, predicted: int) -> str:
+    return f"{kind} {said:,}" + (f" ({predicted:,} more predicted)" if predicted else "")
 
 
 def _index_line(index: dict[str, Any] | None) -> str:

@@ -11,10 +11,13 @@ LINE_EVERY_S = 10.0
 
 
 @contextmanager
-def progress(out: IO[str]) -> Iterator[Callable[[str, int, int], None]]:
-    """A function to be told what is being done, how much of it is done, and of how much."""
+def progress(out: IO[str], unit: str = "images") -> Iterator[Callable[[str, int, int], None]]:
+    """A function to be told what is being done, how much of it is done, and of how much.
+
+    `unit` names what is counted; where it is empty the parts differ, and no speed is told.
+    """
     if not out.isatty():
-        yield _Lines(out)
+        yield _Lines(out, unit)
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
@@ -31,7 +34,7 @@ def progress(out: IO[str]) -> Iterator[Callable[[str, int, int], None]]:
             if what not in tasks:
                 tasks[what] = bar.add_task(what, total=of, rate="")
             speed = done / max(time.perf_counter() - started, 1e-9)
-            bar.update(tasks[what], completed=done, rate=f"{speed:.0f} images/s" if done and of > 1 else "")
+            bar.update(tasks[what], completed=done, rate=f"{speed:.0f} {unit}/s" if unit and done and of > 1 else "")
 
         yield watch
 
@@ -39,8 +42,9 @@ def progress(out: IO[str]) -> Iterator[Callable[[str, int, int], None]]:
 class _Lines:
     """A line at the start of each part, then one every ten seconds, for logs."""
 
-    def __init__(self, out: IO[str]) -> None:
+    def __init__(self, out: IO[str], unit: str) -> None:
         self._out = out
+        self._unit = unit
         self._what = ""
         self._started = self._said = time.perf_counter()
 
@@ -48,10 +52,11 @@ class _Lines:
         now = time.perf_counter()
         if what != self._what:
             self._what, self._started, self._said = what, now, now
-            self._out.write(f"{what}: {of} images\n" if of > 1 else f"{what}\n")
+            self._out.write(f"{what}: {of} {self._unit}\n" if of > 1 and self._unit else f"{what}\n")
         elif done < of and now - self._said >= LINE_EVERY_S:
             self._said = now
             speed = done / (now - self._started)
             left = (of - done) / speed if speed else 0.0
-            self._out.write(f"{what}: {done} of {of}, {speed:.0f} images/s, {left:.0f} s left\n")
+            rate = f", {speed:.0f} {self._unit}/s" if self._unit else ""
+            self._out.write(f"{what}: {done} of {of}{rate}, {left:.0f} s left\n")
         self._out.flush()

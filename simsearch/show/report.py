@@ -17,9 +17,9 @@ def show_report(report: IndexReport, out: IO[str]) -> None:
     speed = f", {report.embedded / report.seconds:.0f} images/s" if report.embedded and report.seconds else ""
     out.write(f"{', '.join(said)} in {report.seconds:.1f} s{speed}\n")
     if report.described:
-        out.write(f"{report.described:,} works described anew by their table\n")
+        out.write(f"{report.described:,} works described anew by tables and lists\n")
     if report.absent:
-        out.write(f"{report.absent:,} rows of the table name images that are not there\n")
+        out.write(f"{report.absent:,} rows of tables and lists name images that are not there\n")
     for note in report.notes[:NOTES_SHOWN]:
         out.write(harmless(note) + "\n")
     if len(report.notes) > NOTES_SHOWN:

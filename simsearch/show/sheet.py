@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 import math
-import re
-from base64 import b64encode
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 
 from simsearch import images
 from simsearch.errors import ImageError
-from simsearch.records import Hit
-from simsearch.show.text import harmless
-
-# A second lock behind the escaping: a browser runs no script and fetches nothing for this page, whatever is in it.
-POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+from simsearch.records import Artwork, Hit
+from simsearch.show.page import bidi, file_link, image, linked, named, page, paragraph, web_link
 
 SIDE, QUERY_SIDE = 360, 560
 """Pixels on the longer side of the pictures: sharp at twice the size at which a page of twenty hits shows them."""
-
-WEB_ADDRESS = re.compile(r"https?://([^\s/\\?#@\"'<>]+)(?:[/?#].*)?", re.IGNORECASE)
 
 NO_HITS = (
     '<p class="none">No work of this collection answers the query. '
@@ -30,53 +22,21 @@ NO_HITS = (
 
 LEGEND = (
     "<footer><p>The cosine tells how alike the encoder finds the query and a work: 1.00 is the same, 0.00 unrelated. "
-    "Random pairs are any two works of this collection. A near neighbour is a resemblance, not an attribution.</p>"
-    "</footer>"
+    "Random pairs are any two works of this collection. A near neighbour is a resemblance, not an attribution."
 )
+GUESSED = " What a work “resembles” is a prediction by a trained head: no person and no source has said it of the work."
 
 CSS = """
-:root {
-  color-scheme: light dark;
-  --wall: #f5f3ef; --mat: #fdfcfa; --line: #e0dbd2; --ink: #24211d; --quiet: #645d53; --brass: #7d5a22;
-  --shadow: rgb(60 48 30 / .28);
-  --serif: "Iowan Old Style", "Palatino Linotype", Palatino, "URW Palladio L", "Book Antiqua", Georgia, serif;
-  --sans: system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", "Noto Sans", Arial, sans-serif;
-}
-@media (prefers-color-scheme: dark) {
-  :root {
-    --wall: #171614; --mat: #2c2a26; --line: #3d3a34; --ink: #ece7de; --quiet: #a9a196; --brass: #d6b67e;
-    --shadow: rgb(0 0 0 / .6);
-  }
-}
-* { box-sizing: border-box; margin: 0; }
-body { background: var(--wall); color: var(--ink); font: 400 .875rem/1.5 var(--sans); overflow-wrap: anywhere; }
-.room { max-width: 96rem; margin: 0 auto; padding: clamp(1.25rem, 4vw, 3.5rem); }
-h1, h3, .words { font-family: var(--serif); font-weight: 400; }
-h1 { font-size: clamp(1.6rem, 1.2rem + 1.6vw, 2.4rem); line-height: 1.2; letter-spacing: -.01em; text-wrap: balance; }
-h2 { font-size: .75rem; font-weight: 600; letter-spacing: .1em; text-transform: uppercase; color: var(--quiet);
-  padding-bottom: .6rem; border-bottom: 1px solid var(--line); margin-bottom: 1.5rem; }
-a { color: inherit; text-decoration: underline 1px var(--line); text-underline-offset: .2em; }
-a:hover { text-decoration-color: var(--brass); }
-a:focus-visible { outline: 2px solid var(--brass); outline-offset: 3px; border-radius: 1px; }
-header { margin-bottom: clamp(1.75rem, 4vw, 3rem); }
-.note { color: var(--quiet); margin-top: .5rem; max-width: 70ch; }
 .hang { display: grid; grid-template-columns: clamp(11rem, 27%, 21rem) minmax(0, 1fr); gap: clamp(1.75rem, 4vw, 4rem); }
-ol, ul { list-style: none; padding: 0; }
 .works { display: grid; gap: 2.5rem 1.75rem; grid-template-columns: repeat(auto-fill, minmax(12.5rem, 1fr)); }
 .works li { position: relative; }
-.mat { display: grid; place-items: center; aspect-ratio: 1; padding: 9%; background: var(--mat);
-  border: 1px solid var(--line); }
-.mat img { display: block; width: 100%; height: 100%; min-height: 0; object-fit: contain;
-  filter: drop-shadow(0 1px 1px var(--shadow)) drop-shadow(0 4px 8px var(--shadow)); }
 .works .mat { overflow: hidden; }
 .works h3 a::after { content: ""; position: absolute; inset: 0 0 auto; aspect-ratio: 1; }
-.missing { display: grid; place-items: center; width: 100%; height: 100%; padding: .5rem; text-align: center;
-  color: var(--quiet); border: 1px dashed currentColor; font-size: .8125rem; }
 figcaption { padding-top: .9rem; }
 figcaption p { color: var(--quiet); }
 figcaption .artist { color: var(--ink); }
-h3 { font-size: 1.0625rem; line-height: 1.3; margin-bottom: .2rem; display: -webkit-box; -webkit-box-orient: vertical;
-  -webkit-line-clamp: 4; overflow: hidden; }
+.guess { font-style: italic; }
+h3 { display: -webkit-box; -webkit-box-orient: vertical; -webkit-line-clamp: 4; overflow: hidden; }
 .rank { color: var(--brass); margin-right: .3em; font-variant-numeric: lining-nums; }
 .measure { margin-top: .45rem; font-size: .8125rem; font-variant-numeric: tabular-nums; }
 .source { font-size: .8125rem; }
@@ -89,9 +49,6 @@ h3 { font-size: 1.0625rem; line-height: 1.3; margin-bottom: .2rem; display: -web
 .query .caption { color: var(--ink); font-family: var(--serif); font-size: 1.0625rem; line-height: 1.35; }
 .words { font-size: 1.375rem; line-height: 1.35; padding: 1.5rem .5rem; text-align: center; text-wrap: balance; }
 .none { font: 400 1.25rem/1.5 var(--serif); max-width: 34ch; padding: 1rem 0; }
-footer { margin-top: clamp(2.5rem, 5vw, 4rem); padding-top: 1rem; border-top: 1px solid var(--line);
-  color: var(--quiet); font-size: .8125rem; }
-footer p { max-width: 76ch; }
 @media (min-width: 48.01rem) and (min-height: 40rem) {
   .query:not(.several) { position: sticky; top: 2rem; align-self: start; }
 }
@@ -103,12 +60,6 @@ footer p { max-width: 76ch; }
   .works { gap: 2rem 1rem; grid-template-columns: repeat(auto-fill, minmax(9.5rem, 1fr)); }
 }
 @media print {
-  @page { margin: 14mm; }
-  :root { color-scheme: light; --wall: #fff; --mat: #fff; --line: #bbb; --ink: #000; --quiet: #444; --brass: #444;
-    font-size: 9pt; }
-  .room { max-width: none; padding: 0 1px; }
-  header { margin-bottom: 6mm; }
-  h2 { break-after: avoid; margin-bottom: 1rem; }
   .hang { display: block; }
   .query { position: static; margin-bottom: 6mm; }
   .query ul { display: flex; flex-wrap: wrap; gap: 5mm; }
@@ -119,9 +70,7 @@ footer p { max-width: 76ch; }
   .works .mat, .works h3 a::after { aspect-ratio: 5 / 4; }
   .works .mat { padding: 5%; }
   .works li, .query li, footer { break-inside: avoid; }
-  .mat img { filter: none; }
   h3 { display: block; }
-  a { text-decoration: none; }
 }
 """
 
@@ -169,22 +118,9 @@ def contact_sheet(
     blend = any(image.role == "minus" for image in queries)
     asked = "\n".join(_query(image, blend) for image in queries)
     several = " several" if len(queries) > 1 else ""
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{escape(POLICY)}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<meta name="referrer" content="no-referrer">
-<title>{_text(title)}</title>
-<style>{CSS}</style>
-</head>
-<body>
-<div class="room">
-<header>
-<h1>{_bidi(title)}</h1>
-{_line("note", note)}
+    body = f"""<header>
+<h1>{bidi(title)}</h1>
+{paragraph("note", note)}
 </header>
 <main class="hang">
 <section class="query{several}" aria-labelledby="query">
@@ -198,48 +134,57 @@ def contact_sheet(
 {f'<ol class="works" role="list">{works}</ol>' if hits else NO_HITS}
 </section>
 </main>
-{LEGEND if hits else ""}
-</div>
-</body>
-</html>
-"""
+{_legend(hits) if hits else ""}"""
+    return page(title, body, CSS)
 
 
 def _work(hit: Hit, thumbnail: Callable[[str], bytes | None]) -> str:
     """The list item of one hit: its image on a mat, and the label below."""
     art = hit.artwork
-    name = harmless(art.name).strip() or "Untitled"
+    name = named(art)
     jpeg = thumbnail(art.path) if art.path else None
     alt = f"{name}, by {art.artist}" if art.artist else name
-    image = _image(jpeg, alt) if jpeg else '<span class="missing">image not reachable</span>'
-    web = _web_link(art.source_url)
-    link = _file_link(art.path) or (web[0] if web else None)
+    shown = image(jpeg, alt) if jpeg else '<span class="missing">image not reachable</span>'
+    web = web_link(art.source_url)
+    link = file_link(art.path) or (web[0] if web else None)
     measure = f"cosine {hit.score:z.2f}" + ("" if hit.percentile is None else f"<br>{_nearness(hit.percentile)}")
     return f"""<li><figure>
-<div class="mat">{image}</div>
+<div class="mat">{shown}</div>
 <figcaption>
-<h3><span class="rank">{hit.rank}</span> {_linked(link, _bidi(name))}</h3>
-{_line("artist", art.artist)}
-{_line("kind", " · ".join(part for part in (art.style, art.date) if part))}
+<h3><span class="rank">{hit.rank}</span> {linked(link, bidi(name))}</h3>
+{paragraph("artist", art.artist)}
+{paragraph("kind", " · ".join(part for part in (art.style, art.date) if part))}
+{paragraph("guess", _resemblance(art))}
 <p class="measure">{measure}</p>
-{f'<p class="source">{_linked(*web)}</p>' if web else ""}
+{f'<p class="source">{linked(*web)}</p>' if web else ""}
 </figcaption>
 </figure></li>"""
 
 
-def _query(image: SheetImage, blend: bool) -> str:
+def _query(asked: SheetImage, blend: bool) -> str:
     """The list item of one picture of the question; in a blend of likes and dislikes it says which it is."""
-    minus = image.role == "minus"
-    label = _line("role", "Less like this" if minus else "Like this") if blend else ""
-    if image.jpeg:
-        shown = _image(image.jpeg, image.caption or "The query")
-        label += _line("caption", image.caption)
+    minus = asked.role == "minus"
+    label = paragraph("role", "Less like this" if minus else "Like this") if blend else ""
+    if asked.jpeg:
+        shown = image(asked.jpeg, asked.caption or "The query")
+        label += paragraph("caption", asked.caption)
     else:
-        shown = f'<p class="words">{_bidi(image.caption or "Without a name")}</p>'
+        shown = f'<p class="words">{bidi(asked.caption or "Without a name")}</p>'
     return f"""<li{' class="minus"' if minus else ""}><figure>
 <div class="mat">{shown}</div>
 {f"<figcaption>{label}</figcaption>" if label else ""}
 </figure></li>"""
+
+
+def _legend(hits: Sequence[Hit]) -> str:
+    guessed = GUESSED if any(_resemblance(hit.artwork) for hit in hits) else ""
+    return f"{LEGEND}{guessed}</p></footer>"
+
+
+def _resemblance(art: Artwork) -> str:
+    """What is only predicted of a work, in words that no reader takes for what was said of it."""
+    found = [guess.value for kind in ("style", "artist") if (guess := art.resembles(kind))]
+    return f"resembles {' · '.join(found)}" if found else ""
 
 
 def _heading(count: int) -> str:
@@ -250,41 +195,3 @@ def _nearness(percentile: float) -> str:
     """The percentile in words, rounded down: only what beats every random pair may say 100 %."""
     tenths = math.floor(round(percentile * 10, 6))
     return f"nearer than {tenths / 10:.1f} % of random pairs"
-
-
-def _image(jpeg: bytes, alt: str) -> str:
-    return f'<img src="data:image/jpeg;base64,{b64encode(jpeg).decode()}" alt="{_text(alt)}">'
-
-
-def _line(kind: str, text: str | None) -> str:
-    """A paragraph of this class, or nothing where there is nothing to say."""
-    return f'<p class="{kind}">{_bidi(text)}</p>' if text else ""
-
-
-def _linked(address: str | None, markup: str) -> str:
-    return f'<a href="{escape(address)}" rel="noopener noreferrer">{markup}</a>' if address else markup
-
-
-def _file_link(path: str | None) -> str | None:
-    """The ``file://`` address of an absolute path; None of any other."""
-    try:
-        return Path(path).as_uri() if path else None
-    except ValueError:  # a relative path, or one that the file system's encoding cannot spell
-        return None
-
-
-def _web_link(url: str | None) -> tuple[str, str] | None:
-    """(address, host as markup) of an http or https address without user name; None of any other."""
-    url = (url or "").strip()
-    found = WEB_ADDRESS.fullmatch(url)
-    # Browsers drop tabs and line breaks inside an address, which can then lead elsewhere than it reads.
-    return (url, _bidi(found[1])) if found and harmless(url) == url else None
-
-
-def _text(text: str) -> str:
-    return escape(harmless(text))
-
-
-def _bidi(text: str) -> str:
-    """Escaped text whose direction of writing does not spill over into what stands beside it."""
-    return f"<bdi>{_text(text)}</bdi>"

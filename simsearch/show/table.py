@@ -15,6 +15,8 @@ from simsearch.show.text import harmless
 GAP = "  "
 NARROWEST = 8
 """Columns of text are never cut below this many places."""
+MARK = " (?)"
+"""At the end of a text that is a guess; a cut leaves it standing, since without it the text would read as a fact."""
 BOLD, PLAIN = "\x1b[1m", "\x1b[0m"
 
 
@@ -48,9 +50,10 @@ def _fitted(widths: list[int], right: frozenset[int], room: int) -> list[int]:
 
 def _cell(text: str, width: int, right: bool) -> str:
     if _width(text) > width:
-        while text and _width(text) > width - 1:
+        end = f"…{MARK}" if text.endswith(MARK) else "…"
+        while text and _width(text) > width - len(end):
             text = text[:-1]
-        text += "…"
+        text += end
     space = " " * (width - _width(text))
     return space + text if right else text + space
 
