@@ -20,13 +20,13 @@ from simsearch.classifier import audit_outliers as outliers
 from simsearch.classifier.audit_labels import Counts, Floats
 from simsearch.classifier.groups import Groups, near_duplicates
 from simsearch.classifier.labelled import Labelled, check_kind, load
-from simsearch.classifier.watch import Watch, silent
 from simsearch.collection import Collection, percentile
 from simsearch.errors import LabelError, QueryError
 from simsearch.figures import REASONS, Finding
 from simsearch.records import Artwork, Hit
 from simsearch.show.findings import Audit
 from simsearch.vectors import rounded
+from simsearch.watch import Watch, silent
 
 EVIDENCE = 4
 """Works shown beside a finding."""

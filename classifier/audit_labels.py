@@ -18,9 +18,9 @@ import numpy.typing as npt
 from simsearch.classifier import fit as linear
 from simsearch.classifier.fit import Codes
 from simsearch.classifier.split import folds as deal
-from simsearch.classifier.watch import Watch, silent
 from simsearch.errors import LabelError
 from simsearch.vectors import Rows
+from simsearch.watch import Watch, silent
 
 Floats = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from simsearch.classifier.fit import Codes
-from simsearch.classifier.watch import Watch, silent
 from simsearch.vectors import Rows
+from simsearch.watch import Watch, silent
 
 Floats = npt.NDArray[np.float64]
 

@@ -16,11 +16,11 @@ from simsearch.catalog.labelled import Strings, trusted_labels
 from simsearch.classifier import neighbours
 from simsearch.classifier.head import Head, head_of, heads_of, names_of
 from simsearch.classifier.prepare import merged
-from simsearch.classifier.watch import Watch, silent
 from simsearch.collection import Collection, EncoderEntry
 from simsearch.errors import HeadError, QueryError
 from simsearch.records import Hit, Prediction
 from simsearch.vectors import Rows
+from simsearch.watch import Watch, silent
 
 WAYS = ("auto", "head", "neighbours")
 FIRST = ("style", "genre", "artist")

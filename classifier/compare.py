@@ -21,11 +21,11 @@ from simsearch.classifier.metrics import Codes, Flags, Floats
 from simsearch.classifier.prepare import VAL
 from simsearch.classifier.retrieval import retrieval
 from simsearch.classifier.scores import TOP
-from simsearch.classifier.watch import Watch, silent
 from simsearch.collection import Collection, EncoderEntry
 from simsearch.errors import HeadError, LabelError, QueryError
 from simsearch.figures import Comparison, Difference
 from simsearch.records import Estimate
+from simsearch.watch import Watch, silent
 
 
 class Side(NamedTuple):

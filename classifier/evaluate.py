@@ -11,6 +11,8 @@ import time
 import numpy as np
 
 from simsearch import figures as f
+from simsearch import vectors
+from simsearch.catalog.catalog import Ids
 from simsearch.classifier import intervals, metrics
 from simsearch.classifier.groups import Groups
 from simsearch.classifier.intervals import RESAMPLES
@@ -18,15 +20,17 @@ from simsearch.classifier.measured import Draws, Measured, head_for, measured, n
 from simsearch.classifier.prepare import VAL
 from simsearch.classifier.retrieval import KS, retrieval
 from simsearch.classifier.scores import baselines, head_method
-from simsearch.classifier.watch import Watch, silent
 from simsearch.collection import Collection
 from simsearch.errors import QueryError
 from simsearch.vectors import Rows
+from simsearch.watch import Watch, silent
 
 PAIRS = 12
 """Confused pairs that are told."""
 EXAMPLES = 6
 """Works that show each of them."""
+TYPICAL = 4
+"""Works of the class that they are taken for."""
 POINTS = 200
 """Points of the coverage-accuracy curve, at most."""
 
@@ -150,8 +154,16 @@ def _confused(collection: Collection, on: Measured, shares: Rows, counts: metric
         surest = places[np.argsort(-shares[places, j], kind="stable")][:EXAMPLES]
         works = collection.catalog.artworks(on.works.ids[surest].tolist())
         sure = tuple((work, float(shares[place, j])) for work, place in zip(works, surest.tolist(), strict=True))
-        out.append(f.Confused(on.classes[i], on.classes[j], count, share, sure))
+        typical = tuple(collection.catalog.artworks(_typical(on, j).tolist()))
+        out.append(f.Confused(on.classes[i], on.classes[j], count, share, sure, typical))
     return tuple(out)
+
+
+def _typical(on: Measured, of: int) -> Ids:
+    """Ids of the gallery's works of a class that are nearest the mean of them all, the nearest first."""
+    of_class = on.gallery.take(on.known == of)
+    nearness = vectors.rounded(of_class.rows @ of_class.rows.sum(axis=0) / max(len(of_class), 1))
+    return of_class.ids[np.lexsort((of_class.ids, -nearness))[:TYPICAL]]
 
 
 def _reliability(on: Measured, shares: Rows) -> f.Reliability:

@@ -13,9 +13,9 @@ import numpy as np
 
 from simsearch.catalog.catalog import Ids
 from simsearch.catalog.labelled import image_keys
-from simsearch.classifier.watch import Watch, silent
 from simsearch.collection import Collection
 from simsearch.vectors import Rows
+from simsearch.watch import Watch, silent
 
 NEAR_DUPLICATE = 0.93
 """On 22,481 WikiArt works 97 to 99 of 100 pairs at or above it are by one artist, whether `color` or DINOv2 compares

@@ -11,11 +11,11 @@ import numpy as np
 from simsearch.catalog.catalog import Catalog, Ids
 from simsearch.catalog.labelled import Keys, Strings, attribute, image_keys, trusted_labels
 from simsearch.classifier.groups import NEAR_DUPLICATE, Groups, near_duplicates
-from simsearch.classifier.watch import Watch, silent
 from simsearch.collection import Collection, EncoderEntry
 from simsearch.errors import LabelError
 from simsearch.records import EncoderInfo
 from simsearch.vectors import Rows
+from simsearch.watch import Watch, silent
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,8 +20,8 @@ from simsearch.classifier.labelled import Labelled
 from simsearch.classifier.metrics import Counts, Floats
 from simsearch.classifier.prepare import together
 from simsearch.classifier.split import Mask, part
-from simsearch.classifier.watch import Watch, silent
 from simsearch.vectors import Rows
+from simsearch.watch import Watch, silent
 
 if TYPE_CHECKING:
     from simsearch.classifier.train import Choices

@@ -26,10 +26,10 @@ from simsearch.classifier.prepare import (
     held_out,
 )
 from simsearch.classifier.retrieval import NOBODY, Works
-from simsearch.classifier.watch import Watch, silent
 from simsearch.collection import Collection, EncoderEntry
 from simsearch.errors import EncoderMismatchError, HeadError, LabelError
 from simsearch.vectors import Rows
+from simsearch.watch import Watch, silent
 
 SEEN = "that the head has seen, or near-duplicates of those"
 """Why works are not measured on; the words of :func:`prepare.held_out`."""

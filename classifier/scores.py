@@ -8,10 +8,10 @@ from simsearch.classifier import intervals, metrics
 from simsearch.classifier.measured import Draws, Measured
 from simsearch.classifier.metrics import Codes, Counts, Flags, Floats
 from simsearch.classifier.retrieval import NOBODY, knn_predict
-from simsearch.classifier.watch import Watch
 from simsearch.figures import Method
 from simsearch.records import Estimate
 from simsearch.vectors import Rows
+from simsearch.watch import Watch
 
 TOP = 5
 VOTERS = 10

@@ -29,10 +29,10 @@ from simsearch.classifier.prepare import (
     trainable,
     with_classes,
 )
-from simsearch.classifier.watch import Watch, silent
 from simsearch.collection import Collection, EncoderEntry
 from simsearch.errors import LabelError, QueryError
 from simsearch.vectors import Rows
+from simsearch.watch import Watch, silent
 
 THRESHOLD = 0.5
 """Below it an answer is likelier wrong than right, as far as the probability is calibrated."""

@@ -29,11 +29,14 @@ HERE = Path(__file__).parent
 WIDTH = 100
 TERMINAL = 78
 """Width of the help in a terminal of 80 columns or more."""
-ALIASES = (("simsearch.search", "Image"), ("simsearch.indexer.run", "Watch"))
+ALIASES = (("simsearch.search", "Image"), ("simsearch.watch", "Watch"))
 """Names that stand in signatures without being public themselves."""
 PARTS = (("simsearch.classifier.prepare", "ClassChoices"), ("simsearch.classifier.prepare", "SplitChoices"),
          ("simsearch.classifier.head", "Head"), ("simsearch.classifier.classify", "Labelling"),
-         ("simsearch.classifier.groups", "Groups"))  # fmt: skip
+         ("simsearch.classifier.groups", "Groups"), ("simsearch.figures", "Evaluation"),
+         ("simsearch.figures", "Method"), ("simsearch.figures", "HeadFigures"), ("simsearch.figures", "Retrieval"),
+         ("simsearch.figures", "Comparison"), ("simsearch.figures", "Difference"), ("simsearch.records", "Estimate"),
+         ("simsearch.classifier.audit", "Audit"), ("simsearch.figures", "Finding"))  # fmt: skip
 """Classes that do so."""
 
 MADE = "<!-- Written by docs/generate.py; change the code and run `make docs`. -->\n"

@@ -6,7 +6,7 @@ import gc
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,9 +26,7 @@ from simsearch.indexer.scan import scan
 from simsearch.indexer.sources import labels
 from simsearch.indexer.sources.folder import FolderSource, folder_source
 from simsearch.records import Failure, IndexReport
-
-Watch = Callable[[str, int, int], None]
-"""Called with what is being done, how much of it is done, and of how much."""
+from simsearch.watch import Watch, silent
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +61,7 @@ def index_folders(
     Stopping it keeps all that is committed. Raises SourceError, EncoderError, CollectionLockedError,
     CollectionWriteError.
     """
-    options, watch, started = options or Options(), watch or (lambda what, done, of: None), time.perf_counter()
+    options, watch, started = options or Options(), watch or silent, time.perf_counter()
     with collection.writer() as writer:
         known = collection.catalog.sources()
         asked = [folder_source(Path(folder).expanduser(), collection.base, known) for folder in folders]

@@ -16,9 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from simsearch.classifier.audit import audit as audit
     from simsearch.classifier.classify import Classifier as Classifier
     from simsearch.classifier.classify import classify as classify
     from simsearch.classifier.classify import label_collection as label_collection
+    from simsearch.classifier.compare import compare as compare
+    from simsearch.classifier.evaluate import evaluate as evaluate
     from simsearch.classifier.train import Choices as Choices
     from simsearch.classifier.train import train as train
     from simsearch.collection import Collection as Collection
@@ -37,7 +40,8 @@ if TYPE_CHECKING:
 _HOME = {
     "Artwork": "records", "Choices": "classifier.train", "Classifier": "classifier.classify",
     "Collection": "collection", "Filters": "search", "Hit": "records", "IndexReport": "records", "Label": "records",
-    "Options": "indexer.run", "Prediction": "records", "SimsearchError": "errors", "classify": "classifier.classify",
+    "Options": "indexer.run", "Prediction": "records", "SimsearchError": "errors", "audit": "classifier.audit",
+    "classify": "classifier.classify", "compare": "classifier.compare", "evaluate": "classifier.evaluate",
     "index_folders": "indexer.run", "label_collection": "classifier.classify", "open_collection": "collection",
     "similar": "search", "train": "classifier.train",
 }  # fmt: skip

@@ -126,6 +126,16 @@ def test_examples_of_a_confusion_are_works_of_the_class_and_the_surest_first(don
         assert {work.style for work, _ in pair.examples} == {pair.true}
 
 
+def test_typical_works_are_the_train_works_nearest_the_mean_of_their_class(done, opened):
+    rows, ids = opened.catalog.embeddings(1, opened.encoder_entry().info.dim)
+    work = {w.id: w for w in opened.catalog.all_artworks()}
+    for pair in done.head.confused:
+        own = [i for i, id in enumerate(ids.tolist())
+               if (work[id].style, work[id].extra["split"]) == (pair.predicted, "train")]  # fmt: skip
+        nearness = rows[own] @ rows[own].mean(axis=0)
+        assert [w.id for w in pair.typical] == ids[own][np.argsort(-nearness)[:4]].tolist()
+
+
 def test_the_nearest_works_vote_as_brute_force_has_it(done, opened):
     on = measured(opened, "style", opened.encoder_entry(), None)
     cosines = on.works.rows @ on.gallery.rows.T

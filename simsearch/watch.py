@@ -1,4 +1,4 @@
-"""How learning tells how far it is."""
+"""How a long run tells how far it is."""
 
 from __future__ import annotations
 
