@@ -1,7 +1,7 @@
 """Works unlike the others with their label: an isolation forest (Liu, Ting & Zhou 2008) for each class.
 
 A forest cuts along one number at a time, and of hundreds of them most tell nothing of a class. On the eight principal
-components of all labelled works it finds twice as many foreign works as on the embeddings themselves.
+components of all labelled works it finds up to twice as many foreign works as on the embeddings themselves.
 """
 
 from __future__ import annotations

@@ -270,9 +270,9 @@ class Finding:
     score: float
     """0 to 1; higher is more suspicious. Comparable among findings of one reason only."""
     probability: float | None
-    """Of the suggestion, by a head that never saw the work."""
+    """Of the suggestion, by a head that never saw the work, and the votes of its neighbours."""
     own_probability: float | None
-    """Of the present label, by the same head."""
+    """Of the present label, by the same."""
     evidence: tuple[Hit, ...] = ()
     """The nearest works that carry the suggestion, or the duplicates of the work."""
     note: str = ""
