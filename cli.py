@@ -9,24 +9,45 @@ from __future__ import annotations
 
 import os
 import sys
+from importlib import import_module
 from typing import Any
 
 import click
 
-from simsearch.commands.audit import audit
-from simsearch.commands.classify import classify
 from simsearch.commands.common import FAILED, INTERRUPTED, USAGE, say
-from simsearch.commands.evaluate import evaluate
-from simsearch.commands.export import export
-from simsearch.commands.index import index
-from simsearch.commands.info import info
-from simsearch.commands.similar import similar
-from simsearch.commands.train import train
 from simsearch.errors import SimsearchError, WhereError
+
+COMMANDS = {
+    "audit": "Finds labels that look wrong, for a person to review.",
+    "classify": "Says what each IMAGE resembles: style, genre, artist, with the works behind the answer.",
+    "evaluate": "Measures what is known of a label, on works that were held out.",
+    "export": "Writes the catalog, and the embeddings, for other programs.",
+    "index": "Brings the collection up to date with FOLDERS, or with all that it knows.",
+    "info": "Describes the collection: works, encoders, index, recall, sizes, failures.",
+    "similar": "Shows the works most like QUERY: a path, a URL, - for standard input, or an artwork's id.",
+    "train": "Learns to tell styles, genres, artists or kinds from the labels and embeddings of the collection.",
+}
+"""Each command with the first line of its own help, so that a list of them imports none; a test compares the two."""
 
 
 class Commands(click.Group):
-    """Turns our errors into one sentence and an exit status."""
+    """Imports a command when it is asked for, and turns our errors into one sentence and an exit status."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names of the commands, in the order of the help."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of a name, or None."""
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = getattr(import_module(f"simsearch.commands.{cmd_name}"), cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Writes the list of commands into the help."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
 
     def invoke(self, ctx: click.Context) -> Any:
         """Runs a command."""
@@ -66,10 +87,6 @@ def main() -> None:
 
     Exit status: 0 done, 1 failed, 2 wrong usage, 3 done but some files failed, 130 interrupted.
     """
-
-
-for command in (index, similar, classify, train, evaluate, audit, info, export):
-    main.add_command(command)
 
 
 def _flush() -> None:

@@ -49,7 +49,10 @@ def cli_page() -> str:
     """docs/cli.md: the help of the program and of every command."""
     parts = [MADE, "# The command line\n", "What `simsearch --help` and the help of each command say, word for word.\n"]
     parts += ["## simsearch\n", _help(cli.main, None)]
-    for name, command in sorted(cli.main.commands.items()):
+    group = click.Context(cli.main)
+    for name in cli.main.list_commands(group):
+        command = cli.main.get_command(group, name)
+        assert command is not None
         parts += [f"## simsearch {name}\n", _help(command, click.Context(cli.main, **_settings(cli.main)))]
     return "\n".join(parts)
 

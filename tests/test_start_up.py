@@ -3,11 +3,13 @@
 import subprocess
 import sys
 
+import click
 import numpy as np
 import pytest
 from labelled_works import clusters, fill
 
 from simsearch.classifier.head import Head, folder_of, save
+from simsearch.cli import COMMANDS as COMMAND_HELP
 from simsearch.cli import main
 
 SHOW_MODULES = """
@@ -18,8 +20,8 @@ try:
 finally:
     print(*sys.modules, file=sys.stderr)
 """
-COMMANDS = sorted(main.commands)
-LIGHTEST = {"simsearch", "simsearch.cli", "simsearch.errors"}
+COMMANDS = sorted(COMMAND_HELP)
+LIGHTEST = {"simsearch", "simsearch.cli", "simsearch.commands", "simsearch.commands.common", "simsearch.errors"}
 
 
 @pytest.fixture
@@ -52,8 +54,18 @@ def test_help_imports_nothing_beyond_click(imported, with_click_alone, arguments
     shown, names = imported(*arguments)
     assert shown.startswith("Usage: ")
     ours = {name for name in names if name.partition(".")[0] == "simsearch"}
-    assert {name for name in ours if not name.startswith("simsearch.commands")} == LIGHTEST
+    asked = {f"simsearch.commands.{arguments[0]}"} if len(arguments) == 2 else set()
+    assert ours == LIGHTEST | asked
     assert tops(names) - with_click_alone == {"simsearch"}
+
+
+def test_the_list_of_commands_says_what_each_command_says_of_itself():
+    context = click.Context(main)
+    assert main.list_commands(context) == sorted(COMMAND_HELP)
+    for name, said in COMMAND_HELP.items():
+        command = main.get_command(context, name)
+        assert (command.name, command.help.splitlines()[0]) == (name, said)
+    assert main.get_command(context, "indexx") is None
 
 
 def test_version_imports_nothing_beyond_click(imported, with_click_alone):
