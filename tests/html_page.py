@@ -50,6 +50,9 @@ class Page(HTMLParser):
     def texts(self, tag=None, kind=None, inside=None):
         return [e.text for e in self.all(tag, kind, inside)]
 
+    def attributes(self, tag, name):
+        return [e.attributes[name] for e in self.all(tag) if name in e.attributes]
+
     def section(self, name):
         (found,) = [e for e in self.all("section") if e.attributes.get("id") == name]
         return found

@@ -1,55 +1,19 @@
 import re
 from base64 import b64decode
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from html_page import Page
 
 from simsearch.records import Artwork, Hit, Label
 from simsearch.show.sheet import SheetImage, contact_sheet
 
-VOID = {"meta", "img", "br"}
 LOADING = {"src", "srcset", "data", "poster", "background", "action", "formaction", "ping", "style"}
 JPEG = b"\xff\xd8\xff\xe0 thumbnail \xff\xd9"
 QUERY = SheetImage("The Rialto Bridge", b"\xff\xd8\xff\xe0 query \xff\xd9", "query")
 HOSTILE = (
     "<script>alert(1)</script>\n\"'><img src=http://evil.example/x onerror=alert(1)>\x1b[31m\u202e\udcff&amp;</style>"
 )
-
-
-class Page(HTMLParser):
-    """The elements of a page and the text below each; fails on a tag that is not closed in its turn."""
-
-    def __init__(self, html):
-        super().__init__()
-        self.elements = []
-        self._open = []
-        self.feed(html)
-        self.close()
-        assert self._open == []
-
-    def handle_starttag(self, tag, attrs):
-        names = [name for name, _ in attrs]
-        assert len(names) == len(set(names)), f"an attribute of <{tag}> is there twice"
-        self.elements.append((tag, dict(attrs), []))
-        if tag not in VOID:
-            self._open.append(self.elements[-1])
-
-    def handle_endtag(self, tag):
-        assert self._open.pop()[0] == tag
-
-    def handle_data(self, data):
-        for _, _, text in self._open:
-            text.append(data)
-
-    def all(self, tag, **attributes):
-        return [e for e in self.elements if e[0] == tag and all(e[1].get(k) == v for k, v in attributes.items())]
-
-    def texts(self, tag, **attributes):
-        return [" ".join("".join(text).split()) for _, _, text in self.all(tag, **attributes)]
-
-    def attributes(self, tag, name):
-        return [attrs[name] for t, attrs, _ in self.elements if t == tag and name in attrs]
 
 
 def hit(rank=1, score=0.934, percentile: float | None = 99.84, **artwork):
@@ -74,16 +38,16 @@ def test_a_hit_says_what_it_is_and_how_near():
     labels = (Label("artist", "Canaletto"), Label("style", "Rococo"))
     page = sheet([hit(title="The Grand Canal", date="c. 1740", labels=labels)])
     assert page.texts("h3") == ["1 The Grand Canal"]
-    assert page.texts("p", **{"class": "artist"}) == ["Canaletto"]
-    assert page.texts("p", **{"class": "kind"}) == ["Rococo · c. 1740"]
-    assert page.texts("p", **{"class": "measure"}) == ["cosine 0.93nearer than 99.8 % of random pairs"]
+    assert page.texts("p", "artist") == ["Canaletto"]
+    assert page.texts("p", "kind") == ["Rococo · c. 1740"]
+    assert page.texts("p", "measure") == ["cosine 0.93nearer than 99.8 % of random pairs"]
     assert page.attributes("img", "alt") == ["The Rialto Bridge", "The Grand Canal, by Canaletto"]
 
 
 def test_title_note_and_language_are_on_the_page():
     page = sheet(title="Bridges", note="12 of 950 works")
     assert page.texts("title") == page.texts("h1") == ["Bridges"]
-    assert page.texts("p", **{"class": "note"}) == ["12 of 950 works"]
+    assert page.texts("p", "note") == ["12 of 950 works"]
     assert page.attributes("html", "lang") == ["en"]
 
 
@@ -102,21 +66,21 @@ def test_images_are_embedded_the_query_before_the_hits_in_their_order():
 
 def test_an_image_that_cannot_be_reached_leaves_a_box_that_says_so():
     page = sheet([hit(1, title="Lost"), hit(2, path=None)], thumbnail=lambda path: None)
-    assert page.texts("span", **{"class": "missing"}) == ["image not reachable"] * 2
+    assert page.texts("span", "missing") == ["image not reachable"] * 2
     assert embedded(page) == [QUERY.jpeg]
     assert page.texts("h3")[0] == "1 Lost"
 
 
 def test_no_hits_give_a_friendly_sentence():
     page = sheet()
-    assert page.texts("p", **{"class": "none"})[0].startswith("No work of this collection answers the query.")
+    assert page.texts("p", "none")[0].startswith("No work of this collection answers the query.")
     assert not page.all("ol")
     assert not page.all("footer")
 
 
 def test_without_a_percentile_only_the_cosine_is_shown():
     page = sheet([hit(percentile=None)])
-    assert page.texts("p", **{"class": "measure"}) == ["cosine 0.93"]
+    assert page.texts("p", "measure") == ["cosine 0.93"]
 
 
 @pytest.mark.parametrize(
@@ -124,12 +88,12 @@ def test_without_a_percentile_only_the_cosine_is_shown():
     [(100.0, "100.0 %"), (99.999, "99.9 %"), (99.3, "99.3 %"), (1.1, "1.1 %"), (0.0, "0.0 %")],
 )
 def test_a_percentile_is_never_rounded_up(percentile, words):
-    measure = sheet([hit(percentile=percentile)]).texts("p", **{"class": "measure"})
+    measure = sheet([hit(percentile=percentile)]).texts("p", "measure")
     assert measure == [f"cosine 0.93nearer than {words} of random pairs"]
 
 
 def test_a_cosine_just_below_zero_is_shown_as_zero():
-    assert sheet([hit(score=-0.001, percentile=None)]).texts("p", **{"class": "measure"}) == ["cosine 0.00"]
+    assert sheet([hit(score=-0.001, percentile=None)]).texts("p", "measure") == ["cosine 0.00"]
 
 
 def test_hostile_text_stays_text_wherever_it_stands():
@@ -143,7 +107,7 @@ def test_hostile_text_stays_text_wherever_it_stands():
         title="t",
         note="n",
     )
-    assert [(tag, set(attrs)) for tag, attrs, _ in page.elements] == [(t, set(a)) for t, a, _ in plain.elements]
+    assert [(e.tag, set(e.attributes)) for e in page.elements] == [(e.tag, set(e.attributes)) for e in plain.elements]
     (shown,) = page.texts("h1")
     assert shown == (
         "<script>alert(1)</script> \"'><img src=http://evil.example/x onerror=alert(1)>"
@@ -154,14 +118,19 @@ def test_hostile_text_stays_text_wherever_it_stands():
 def test_the_page_loads_nothing_and_runs_nothing():
     work = hit(title=HOSTILE, source_url="https://www.nga.gov/1.html")
     page = sheet([work], [SheetImage(HOSTILE, JPEG, "query")], title=HOSTILE, note=HOSTILE)
-    tags = {tag for tag, _, _ in page.elements}
+    tags = {element.tag for element in page.elements}
     assert tags.isdisjoint({"script", "link", "iframe", "object", "embed", "base", "form", "svg"})
-    for tag, attrs, _ in page.elements:
+    for element in page.elements:
+        tag, attrs = element.tag, element.attributes
         assert not any(name.startswith("on") for name in attrs), tag
         assert all(v.startswith("data:image/jpeg;base64,") for n, v in attrs.items() if n in LOADING)
     (css,) = page.texts("style")
     assert not re.search(r"url\(|@import|http|//", css)
-    (policy,) = [a["content"] for _, a, _ in page.all("meta", **{"http-equiv": "Content-Security-Policy"})]
+    (policy,) = [
+        meta.attributes["content"]
+        for meta in page.all("meta")
+        if meta.attributes.get("http-equiv") == "Content-Security-Policy"
+    ]
     assert policy.startswith("default-src 'none'")
 
 
@@ -186,7 +155,7 @@ def test_the_source_is_linked_under_the_name_of_its_host():
     url = 'https://www.nga.gov/object.1.html?a=1&b="2"\''
     page = sheet([hit(source_url=f" {url}\n")])
     assert page.attributes("a", "href") == ["file:///art/a/rialto.jpg", url]
-    assert page.texts("p", **{"class": "source"}) == ["www.nga.gov"]
+    assert page.texts("p", "source") == ["www.nga.gov"]
 
 
 def test_without_a_file_the_title_leads_to_the_source():
@@ -217,13 +186,13 @@ def test_an_address_that_is_no_plain_web_address_is_not_linked(url):
 
 def test_a_blend_says_which_query_pulls_and_which_pushes():
     page = sheet([hit()], [QUERY, SheetImage("gold ground", None, "minus")])
-    assert page.texts("p", **{"class": "role"}) == ["Like this", "Less like this"]
+    assert page.texts("p", "role") == ["Like this", "Less like this"]
 
 
 def test_a_query_in_words_stands_where_its_picture_would():
     page = sheet([hit()], [SheetImage("storm at sea", None, "query")])
-    assert page.texts("p", **{"class": "words"}) == ["storm at sea"]
-    assert page.all("span", **{"class": "missing"}) == []
+    assert page.texts("p", "words") == ["storm at sea"]
+    assert page.all("span", "missing") == []
 
 
 @pytest.mark.parametrize("title", [None, "\n\t", "\u200e"])
