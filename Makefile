@@ -45,5 +45,5 @@ $(LIGHT): pyproject.toml | $(BIN)/python
 	@touch $@
 
 $(DEV): pyproject.toml tests/constraints.txt | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --constraint tests/constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --constraint tests/constraints.txt --editable '.[dev,torch]'
 	@touch $@ $(LIGHT)

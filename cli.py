@@ -22,6 +22,8 @@ COMMANDS = {
     "classify": "Says what each IMAGE resembles: style, genre, artist, with the works behind the answer.",
     "evaluate": "Measures what is known of a label, on works that were held out.",
     "export": "Writes the catalog, and the embeddings, for other programs.",
+    "export-encoder": "Writes a fine-tuned network as a model folder, which embeds without torch.",
+    "finetune": "Trains a network on the works and labels of the collection, by a recipe.",
     "index": "Brings the collection up to date with FOLDERS, or with all that it knows.",
     "info": "Describes the collection: works, encoders, index, recall, sizes, failures.",
     "similar": "Shows the works most like QUERY: a path, a URL, - for standard input, or an artwork's id.",
@@ -41,7 +43,8 @@ class Commands(click.Group):
         """The command of a name, or None."""
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = getattr(import_module(f"simsearch.commands.{cmd_name}"), cmd_name)
+        module = cmd_name.replace("-", "_")
+        command: click.Command = getattr(import_module(f"simsearch.commands.{module}"), module)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

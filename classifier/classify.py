@@ -6,7 +6,7 @@ An answer says what an image resembles. It never says who made it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from simsearch.catalog.labelled import Strings, trusted_labels
 from simsearch.classifier import neighbours
 from simsearch.classifier.head import Head, head_of, heads_of, names_of
 from simsearch.classifier.prepare import merged
+from simsearch.classifier.shipped import in_order, predictions, shipped_heads
 from simsearch.collection import Collection, EncoderEntry
 from simsearch.errors import HeadError, QueryError
 from simsearch.records import Hit, Prediction
@@ -23,8 +24,6 @@ from simsearch.vectors import Rows
 from simsearch.watch import Watch, silent
 
 WAYS = ("auto", "head", "neighbours")
-FIRST = ("style", "genre", "artist")
-"""Kinds that are answered first, in this order."""
 EVIDENCE = 3
 """Works shown behind an answer."""
 WORKS_AT_ONCE = 8192
@@ -54,7 +53,8 @@ class Labelling:
 class Classifier:
     """The heads of one encoder and the labels behind them, read once to answer many times.
 
-    What is trained or labelled later is known to the next one that is made.
+    They are the collection's own, and for kinds that none was trained for those that came with the encoder. What is
+    trained or labelled later is known to the next one that is made.
     """
 
     def __init__(
@@ -117,23 +117,15 @@ class Classifier:
     def _by_head(
         self, head: Head, asked: search.Query, top: int, evidence: int, threshold: float | None
     ) -> list[Prediction]:
-        shares = head.probabilities(asked.row)[0]
-        best = np.argsort(-shares, kind="stable")[:top].tolist()
-        sure = bool(shares[best[0]] >= (head.threshold if threshold is None else threshold))
-        near: list[tuple[Hit, ...]] = [()] * len(best)
-        if evidence > 0:
-            ids, values = self._labels(head.kind)
-            if sure:
-                classes = merged(values, head.card.get("choices", {}).get("merge", {}))
-                near = [self._nearest(asked, ids[classes == head.classes[c]], evidence) for c in best]
-            else:
-                near = [self._nearest(asked, ids, evidence)] * len(best)
-        return [
-            Prediction(
-                head.kind, head.classes[c], round(float(shares[c]), 4), by=head.name, sure=sure, neighbours=works
-            )
-            for c, works in zip(best, near, strict=True)
-        ]
+        said = predictions(head, asked.row, top, threshold)
+        if evidence < 1:
+            return said
+        ids, values = self._labels(head.kind)
+        if said[0].sure:
+            classes = merged(values, head.card.get("choices", {}).get("merge", {}))
+            return [replace(p, neighbours=self._nearest(asked, ids[classes == p.value], evidence)) for p in said]
+        near = self._nearest(asked, ids, evidence)
+        return [replace(p, neighbours=near) for p in said]
 
     def _labels(self, kind: str) -> tuple[Ids, Strings]:
         """(ids, labels) of works that a person or a source gave a label of this kind."""
@@ -230,19 +222,24 @@ def _sure(head: Head, rows: Rows, ids: Ids, threshold: float | None) -> list[tup
 def _answering(
     collection: Collection, entry: EncoderEntry, labels: Sequence[str], by: str
 ) -> list[tuple[str, Head | None]]:
-    """(kind, the head that answers, or None where neighbours vote), in the order of the labels, or else of FIRST."""
+    """(kind, the head that answers, or None where neighbours vote), in the order of the labels, or else of the kinds.
+
+    The collection's own heads go before those that came with the encoder.
+    """
     if by == "neighbours":
         return [(kind, None) for kind in neighbours.kinds(collection, labels)]
-    if by == "auto" and not names_of(collection, entry) and (others := _encoders_with_heads(collection)):
+    shipped = shipped_heads(entry.info)
+    some = shipped or names_of(collection, entry)
+    if by == "auto" and not some and (others := _encoders_with_heads(collection)):
         collection.notice(
             f"no head was trained on embeddings by {entry.info.name}, so neighbours vote; "
             f"--encoder {others[0]} asks the heads that there are"
         )
     if labels:
-        found = [_for_label(collection, entry, label, by) for label in labels]
+        found = [_for_label(collection, entry, label, by, shipped) for label in labels]
         return list({(kind, head.name if head else None): (kind, head) for kind, head in found}.values())
     heads: dict[str, Head] = {}
-    for head in heads_of(collection, entry):  # those named like their kind come first
+    for head in (*heads_of(collection, entry), *shipped):  # those named like their kind come first
         heads.setdefault(head.kind, head)
     if by == "head":
         if not heads:
@@ -250,19 +247,24 @@ def _answering(
         kinds = set(heads)
     else:
         kinds = {*heads, *(collection.catalog.label_kinds(said=True) if heads else neighbours.kinds(collection, ()))}
-    return [(kind, heads.get(kind)) for kind in sorted(kinds, key=lambda k: (*(k != first for first in FIRST), k))]
+    return [(kind, heads.get(kind)) for kind in sorted(kinds, key=in_order)]
 
 
-def _for_label(collection: Collection, entry: EncoderEntry, label: str, by: str) -> tuple[str, Head | None]:
+def _for_label(
+    collection: Collection, entry: EncoderEntry, label: str, by: str, shipped: Sequence[Head]
+) -> tuple[str, Head | None]:
     """(kind, head or None) of a label that was asked for: a head's name, or else a kind."""
     names = names_of(collection, entry)
     if label in names:
         head = head_of(collection, entry, label)
         return head.kind, head
-    for head in heads_of(collection, entry):
-        if head.kind == label:
-            return label, head
+    for head in (*heads_of(collection, entry), *shipped):
+        if label in (head.kind, head.name):
+            return head.kind, head
     if by == "head":
+        if shipped:
+            there = ", ".join([*names, *(head.name for head in shipped)])
+            raise HeadError(f"no head {label!r} for the encoder {entry.info.name}; there are {there}")
         if not names:
             raise _no_head(collection, entry)
         head_of(collection, entry, label)  # says which heads there are

@@ -11,6 +11,7 @@
     │   └── EncoderMismatchError   an embedding, index or head of another encoder
     ├── EmbeddingError             rows that are no embeddings: NaN, zero, of another width
     ├── HeadError                  a trained head that is not there, or whose files cannot be used
+    ├── TrainingError              a network that cannot be fine-tuned or exported as asked
     ├── IndexFileError             a derived index that cannot be read; rebuilt from the catalog
     └── CollectionError
         ├── CollectionNotFoundError
@@ -73,6 +74,10 @@ class EmbeddingError(SimsearchError):
 
 class HeadError(SimsearchError):
     """A trained head that is not there, or whose card or weights cannot be used."""
+
+
+class TrainingError(SimsearchError):
+    """A network that cannot be fine-tuned or exported as asked: a recipe, weights or works that will not do."""
 
 
 class IndexFileError(SimsearchError):

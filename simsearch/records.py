@@ -183,7 +183,7 @@ class Prediction:
     neighbours: tuple[Hit, ...] = ()
     """Works that carry this value, the nearest first; where the answer is unsure, the nearest labelled works."""
     by: str = "neighbours"
-    """``neighbours``, or the name of the head that answered."""
+    """``neighbours``, or the name of the head that answered; ``art/style`` is one that came with the encoder `art`."""
     sure: bool = True
     """False where the likeliest value's probability is below the threshold: then no value is an answer."""
 

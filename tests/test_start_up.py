@@ -54,7 +54,7 @@ def test_help_imports_nothing_beyond_click(imported, with_click_alone, arguments
     shown, names = imported(*arguments)
     assert shown.startswith("Usage: ")
     ours = {name for name in names if name.partition(".")[0] == "simsearch"}
-    asked = {f"simsearch.commands.{arguments[0]}"} if len(arguments) == 2 else set()
+    asked = {f"simsearch.commands.{arguments[0].replace('-', '_')}"} if len(arguments) == 2 else set()
     assert ours == LIGHTEST | asked
     assert tops(names) - with_click_alone == {"simsearch"}
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,6 @@ from simsearch.commands.common import (
 )
 
 if TYPE_CHECKING:
-    from simsearch.classifier.classify import Classifier
     from simsearch.records import Prediction
 
 FOR_IMAGES = {"top": "--top", "voters": "--voters", "max_pixels": "--max-pixels"}
@@ -51,7 +51,8 @@ def classify(images: tuple[str, ...], collection: Path | None, form: str | None,
     """Says what each IMAGE resembles: style, genre, artist, with the works behind the answer.
 
     IMAGE is a path, a URL, - for standard input, or an artwork's id. Where a trained head is unsure, the answer is
-    "unsure", with the nearest labelled works.
+    "unsure", with the nearest labelled works. Where there is no collection, and for kinds that none of its heads knows,
+    the heads answer that come with the encoder `art`.
 
     Without an IMAGE every work that nobody has labelled is given a prediction by the trained heads, in place of earlier
     ones. It never replaces what a source or a person said; `--where "style_origin = 'predicted'"` finds it, `similar`
@@ -62,28 +63,41 @@ def classify(images: tuple[str, ...], collection: Path | None, form: str | None,
         return
     if images.count("-") > 1:
         raise click.UsageError("standard input holds one image; use - once")
-    from simsearch.classifier.classify import Classifier
-    from simsearch.show import hits as show
+    from simsearch.collection import find
 
     failures: list[str] = []
-    with open_collection(collection) as opened:
-        asked = Classifier(opened, labels=options["labels"], by=options["by"], encoder=options["encoder"])
-        answers = _answers(asked, images, failures, **options)
-        if form == "csv":
-            show.show_prediction_csv(answers, show.stdout())
-        elif form == "json":
-            show.show_prediction_json(answers, show.stdout())
-        else:
-            for image, predictions in answers:
-                show.show_predictions(image, predictions, show.stdout())
-    mend(opened, collection)
+    if options["by"] != "neighbours" and find(collection) is None:  # where one was named and is not there, it says so
+        from simsearch.classifier.shipped import ShippedClassifier
+
+        alone = ShippedClassifier(labels=options["labels"], encoder=options["encoder"])
+        _show(_answers(alone.classify, images, failures, **options), form)
+    else:
+        from simsearch.classifier.classify import Classifier
+
+        with open_collection(collection) as opened:
+            asked = Classifier(opened, labels=options["labels"], by=options["by"], encoder=options["encoder"])
+            ask = partial(asked.classify, voters=options["voters"])
+            _show(_answers(ask, images, failures, **options), form)
+        mend(opened, collection)
     if failures:
         raise SystemExit(WITH_FAILURES if len(failures) < len(images) else FAILED)
 
 
+def _show(answers: Iterable[tuple[str, list[Prediction]]], form: str | None) -> None:
+    from simsearch.show import hits as show
+
+    if form == "csv":
+        show.show_prediction_csv(answers, show.stdout())
+    elif form == "json":
+        show.show_prediction_json(answers, show.stdout())
+    else:
+        for image, predictions in answers:
+            show.show_predictions(image, predictions, show.stdout())
+
+
 def _answers(
-    asked: Classifier, images: Sequence[str], failures: list[str], *, top: int, voters: int, threshold: float | None,
-    max_pixels: int, **_: Any,
+    ask: Callable[..., list[Prediction]], images: Sequence[str], failures: list[str], *, top: int,
+    threshold: float | None, max_pixels: int, **_: Any,
 ) -> Iterator[tuple[str, list[Prediction]]]:  # fmt: skip
     """(image, answers) of each; of several images those that cannot be answered are said and named in `failures`."""
     from simsearch.errors import ArtworkNotFoundError, ImageError
@@ -91,7 +105,7 @@ def _answers(
 
     for image in images:
         try:
-            said = asked.classify(image, top=top, voters=voters, threshold=threshold, max_pixels=max_pixels)
+            said = ask(image, top=top, threshold=threshold, max_pixels=max_pixels)
         except (ImageError, ArtworkNotFoundError) as error:
             if len(images) == 1:
                 raise

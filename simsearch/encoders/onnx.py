@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from simsearch.encoders.base import Pixels, usable_cores
 from simsearch.errors import EmbeddingError, EncoderError
@@ -28,9 +29,13 @@ CARD = "card.json"
 class OnnxEncoder:
     """The encoder of a model folder. The network is loaded when the first image comes."""
 
-    def __init__(self, folder: Path) -> None:
-        """Reads the card and the digest of the weights. Raises EncoderError where the folder is no model folder."""
+    def __init__(self, folder: Path, location: str | None = None) -> None:
+        """Reads the card and the digest of the weights. Raises EncoderError where the folder is no model folder.
+
+        `location` is what a collection writes down to find the encoder again, by default the folder's path.
+        """
         self.folder = folder.resolve()
+        self.location = location or str(self.folder)
         self.card = read_card(self.folder)
         self._weights = self.folder / "image.onnx"
         self.info = EncoderInfo(
@@ -53,10 +58,7 @@ class OnnxEncoder:
         if not len(pixels):
             return np.empty((0, self.info.dim), np.float32)
         session = self._session = self._session or self._load()
-        # (x / 255 - mean) / std as one multiplication and one addition
-        std, mean = (np.asarray(v, np.float32) for v in (self.info.preprocessing.std, self.info.preprocessing.mean))
-        scaled = pixels * (1 / (255 * std)).astype(np.float32) - mean / std
-        batch = np.ascontiguousarray(scaled.transpose(0, 3, 1, 2), dtype=np.float32)
+        batch = normalised(pixels, self.info.preprocessing)
         try:
             rows = session.run(None, {session.get_inputs()[0].name: batch})[0]
         except Exception as error:  # an input of another shape or type than the card says
@@ -85,6 +87,14 @@ class OnnxEncoder:
             raise EncoderError(
                 f"{self._weights} is no network that onnxruntime can run ({_first_line(error)}); export it again"
             ) from error
+
+
+def normalised(pixels: Pixels, rule: Preprocessing) -> npt.NDArray[np.float32]:
+    """What a network takes, (n, 3, size, size) float32, of pixels (n, size, size, 3) uint8."""
+    # (x / 255 - mean) / std as one multiplication and one addition
+    std, mean = (np.asarray(v, np.float32) for v in (rule.std, rule.mean))
+    scaled = pixels * (1 / (255 * std)).astype(np.float32) - mean / std
+    return np.ascontiguousarray(scaled.transpose(0, 3, 1, 2), dtype=np.float32)
 
 
 def read_card(folder: Path) -> dict[str, Any]:

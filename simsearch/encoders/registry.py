@@ -8,7 +8,12 @@ from pathlib import Path
 from simsearch.encoders.base import Encoder
 from simsearch.errors import EncoderError
 
-BUILT_IN = ("color",)
+MODELS = Path(__file__).parent / "models"
+"""Where shipped model folders lie: a folder a name."""
+SHIPPED = ("art",)
+"""Names of the model folders that a release brings along."""
+BUILT_IN = ("color", *(name for name in SHIPPED if (MODELS / name / "image.onnx").is_file()))
+"""Names that need no folder. A shipped one is among them where this installation has it."""
 DEFAULT = "color"
 
 
@@ -18,6 +23,8 @@ def load_encoder(name: str) -> Encoder:
         from simsearch.encoders.color import ColorEncoder
 
         return ColorEncoder()
+    if name in SHIPPED:
+        return _shipped(name)
     folder = Path(name).expanduser()
     if folder.is_dir():
         from simsearch.encoders.onnx import OnnxEncoder
@@ -30,5 +37,16 @@ def load_encoder(name: str) -> Encoder:
 
 def location_of(encoder: Encoder) -> str:
     """What :func:`load_encoder` needs to find this encoder again."""
-    folder = getattr(encoder, "folder", None)
-    return str(folder) if folder is not None else encoder.info.name
+    return str(getattr(encoder, "location", encoder.info.name))
+
+
+def _shipped(name: str) -> Encoder:
+    from simsearch.encoders.onnx import OnnxEncoder
+
+    folder = MODELS / name
+    if not folder.is_dir():
+        raise EncoderError(
+            f"this installation came without the encoder {name!r}: there is no {folder}; install a release of "
+            f"simsearch, or name a folder called {name} as ./{name}"
+        )
+    return OnnxEncoder(folder, name)

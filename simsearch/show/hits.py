@@ -87,6 +87,10 @@ def show_predictions(image: str, predictions: Sequence[Prediction], out: IO[str]
         rows.append([f"{p.kind} ({p.by})" if several else p.kind, _answer(p), _strength(p),
                      "" if repeated else _evidence(p)])  # fmt: skip
     table(["", "resembles", "how sure", "nearest of them"], rows, out, right=frozenset({2}))
+    shipped = dict.fromkeys((p.by.partition("/")[0], p.kind) for p in predictions if "/" in p.by)
+    for encoder in dict.fromkeys(encoder for encoder, _ in shipped):
+        kinds = ", ".join(kind for of, kind in shipped if of == encoder)
+        out.write(f"by the shipped head of the encoder {encoder}: {harmless(kinds)}\n")
 
 
 def _answer(prediction: Prediction) -> str:

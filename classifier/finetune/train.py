@@ -1,0 +1,397 @@
+"""Fine-tuning: phases, steps, an average of the weights, and a run's folder that any interruption leaves whole."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from simsearch.classifier.finetune.backbones import load_backbone
+from simsearch.classifier.finetune.batches import FromCache, FromFiles, Views, epoch_order, fill_cache, mixed
+from simsearch.classifier.finetune.device import autocast_for, chosen_device
+from simsearch.classifier.finetune.freeze import train_mode
+from simsearch.classifier.finetune.held_out import (
+    GALLERY,
+    QUERIES,
+    Places,
+    class_numbers,
+    classes_of,
+    divided,
+    drawn,
+    merit,
+)
+from simsearch.classifier.finetune.losses import Objective, Targets
+from simsearch.classifier.finetune.measuring import EMBED_BATCH, embedded, figures_of, images_per_s
+from simsearch.classifier.finetune.network import Network, empty_network, parameters_in, save_network
+from simsearch.classifier.finetune.recipe import Phase, Recipe, as_data
+from simsearch.classifier.finetune.schedule import learning_layers, parameter_groups, rate_at
+from simsearch.classifier.finetune.start import (
+    begin_from,
+    centred,
+    earlier_run,
+    save_objective,
+    trunk_digest,
+    weights_digest,
+)
+from simsearch.classifier.finetune.state import (
+    AVERAGE,
+    NETWORK,
+    OBJECTIVE,
+    load_modules,
+    load_optimiser,
+    read_place,
+    save_state,
+    write_tensors,
+)
+from simsearch.classifier.finetune.trunk import Activations
+from simsearch.classifier.finetune.works import Works
+from simsearch.encoders.base import usable_cores
+from simsearch.errors import TrainingError
+from simsearch.vectors import Rows
+from simsearch.watch import Watch, silent
+
+SAVE_EVERY_S = 300.0
+LOG_EVERY = 20
+"""Steps between two lines of the log."""
+FEW_VIEWS = 512
+"""Views an epoch up to which starting worker processes costs more than they save."""
+LOG, RECIPE, BEST = "log.jsonl", "recipe.json", "best-{}.safetensors"
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A finished run."""
+
+    network: Network
+    folder: Path
+    figures: dict[str, float]
+    """Of the network that is kept, on the works held out."""
+    parameters: int
+    images_per_s: float
+    """Pictures embedded a second, decoding included, by torch on the device that was used."""
+    seconds: float
+
+
+def train(
+    recipe: Recipe,
+    works: Works,
+    teachers: Sequence[Rows],
+    folder: Path,
+    *,
+    device: str = "auto",
+    precision: str = "auto",
+    compiled: bool = False,
+    max_steps: int | None = None,
+    watch: Watch = silent,
+) -> Trained:
+    """Trains a recipe on works, goes on where the folder holds an unfinished run, and leaves the network in the folder.
+
+    `teachers` are rows (n, d) for each `distill` of the recipe, in the order of the works. `max_steps` bounds each
+    phase. The same seed gives the same network on the same machine. Raises TrainingError, ImageError.
+    """
+    run = Run(recipe, works, teachers, folder, device, precision, compiled, max_steps, watch)
+    return run.finish()
+
+
+class Run:
+    """A run and everything it holds in memory."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        works: Works,
+        teachers: Sequence[Rows],
+        folder: Path,
+        device: str,
+        precision: str,
+        compiled: bool,
+        max_steps: int | None,
+        watch: Watch,
+    ) -> None:
+        self.recipe, self.works, self.folder = recipe, works, folder
+        self.max_steps, self.watch = max_steps, watch
+        self.device = chosen_device(device)
+        self.autocast = autocast_for(self.device, precision)
+        self.learn, self.held = divided(works, recipe)
+        self.sizes = classes_of(works, self.learn, recipe)
+        torch.manual_seed(recipe.seed)
+        before = earlier_run(recipe.weights)
+        self.network = (empty_network(recipe) if before else Network(recipe, load_backbone(recipe))).to(self.device)
+        self.objective = Objective(
+            recipe,
+            {p.name: self.network.width_of(p.name) for p in recipe.parts},
+            {kind: list(sizes) for kind, sizes in self.sizes.items()},
+            {kind: list(sizes.values()) for kind, sizes in self.sizes.items()},
+            [rows.shape[1] for rows in teachers],
+        ).to(self.device)
+        if before:
+            begin_from(before, self.network, self.objective)
+        self.average = empty_network(recipe).to(self.device)
+        self.average.load_state_dict(self.network.state_dict())
+        self.upper: Any = torch.compile(self._parts_of) if compiled else self._parts_of
+        self.labels = {kind: torch.from_numpy(n) for kind, n in class_numbers(works, self.sizes, recipe).items()}
+        self.teachers = [torch.from_numpy(centred(rows, self.learn)) for rows in teachers]
+        self.steps_done = 0
+        self.views = self._views()
+
+    # -- the whole -----------------------------------------------------------------------------------------------------
+
+    def finish(self) -> Trained:
+        """Trains what is left of the recipe and writes the network."""
+        began = time.monotonic()
+        place = read_place(self.folder)
+        if place is None:
+            self._write(RECIPE, json.dumps(as_data(self.recipe), indent=2) + "\n", "w")
+            place = {"phase": 0, "epoch": 0, "step": 0, "steps_done": 0, "best": None}
+        else:
+            load_modules(self.folder, self._modules())
+            self.steps_done = int(place["steps_done"])
+        for number in range(int(place["phase"]), len(self.recipe.phases)):
+            self._phase(number, place if number == place["phase"] else None)
+        figures = self._centre_and_measure(len(self.recipe.phases))
+        rate = images_per_s(self.average, self._files(0), drawn(self.learn, 4 * EMBED_BATCH, self.recipe.seed))
+        seconds = time.monotonic() - began
+        facts = {
+            "figures": figures, "classes": {kind: list(sizes) for kind, sizes in self.sizes.items()},
+            "works": {"learned_from": len(self.learn), "held_out": len(self.held), "digest": self.works.digest},
+            "base_weights": weights_digest(self.recipe.weights), "steps": self.steps_done, "images_per_s": rate,
+            "device": str(self.device),
+        }  # fmt: skip
+        save_objective(self.objective, self.folder)
+        save_network(self.average.eval(), self.folder, facts)
+        return Trained(self.average, self.folder, figures, parameters_in(self.average), rate, seconds)
+
+    def _phase(self, number: int, place: dict[str, Any] | None) -> None:
+        phase = self.recipe.phases[number]
+        layers = learning_layers(self.network, phase, self.recipe.cache.below)
+        for parameter in self.network.backbone.parameters():
+            parameter.requires_grad_(False)
+        for layer in layers:
+            for parameter in layer:
+                parameter.requires_grad_(True)
+        self._train_mode()
+        new = [*self.network.neck.parameters(), *self.network.parts.parameters(), *self.objective.parameters()]
+        self.new = [p for p in new if p.requires_grad]
+        groups = parameter_groups(layers, self.new, phase)
+        if not groups:
+            raise TrainingError(
+                f"nothing learns in phase {number + 1} of recipe {self.recipe.name!r}; give its parts a dim, or train "
+                f"more than the head"
+            )
+        optimiser = torch.optim.AdamW(groups)
+        views = min(self.recipe.views, self.recipe.cache.views + 1) if self.recipe.cache.below else self.recipe.views
+        a_epoch = len(epoch_order(self.learn, self.recipe, number, 0, views))
+        steps = max(1, round(phase.epochs * a_epoch))
+        steps = min(steps, self.max_steps) if self.max_steps else steps
+        step, best, since = 0, None, 0
+        if place and place["step"]:
+            load_optimiser(self.folder, optimiser)
+            step, best, since = int(place["step"]), place["best"], int(place.get("since", 0))
+        saved = time.monotonic()
+        while step < steps:
+            epoch = step // a_epoch
+            order = epoch_order(self.learn, self.recipe, number, epoch, views)[step % a_epoch :][: steps - step]
+            end = step + len(order)
+            for batch, tensors in zip(order, self.views.batches(order), strict=True):
+                rate = rate_at(step, steps, phase.warmup)
+                for group in optimiser.param_groups:
+                    group["lr"] = group["peak"] * rate
+                self._step(batch[0], tensors, phase, optimiser, number, step, step / a_epoch)
+                step, self.steps_done = step + 1, self.steps_done + 1
+                self.watch(f"phase {number + 1}", step, steps)
+                if step < end and time.monotonic() - saved > SAVE_EVERY_S:  # at its end an epoch is measured first
+                    self._save(optimiser, number, epoch, step, best, since)
+                    saved = time.monotonic()
+            figures = self._centre_and_measure(number, step / a_epoch)
+            value = merit(figures)
+            if self.recipe.patience and np.isfinite(value):
+                better = best is None or value > best
+                best, since = (value, 0) if better else (best, since + 1)
+                if better:
+                    self._keep(BEST.format(number + 1), objective=True)
+                elif since >= self.recipe.patience:
+                    break
+            self._save(optimiser, number, epoch + 1, step, best, since)
+            saved = time.monotonic()
+        if self.recipe.patience and best is not None:
+            self._take_back(BEST.format(number + 1))
+        self._keep(f"phase-{number + 1}.safetensors")
+        fresh = torch.optim.AdamW([nn.Parameter(torch.zeros(1))])
+        self._save(fresh, number + 1, 0, 0, None, 0)
+
+    # -- one step ------------------------------------------------------------------------------------------------------
+
+    def _step(
+        self, works: Places, views: list[Tensor], phase: Phase, optimiser: torch.optim.Optimizer, number: int,
+        step: int, epoch: float,
+    ) -> None:  # fmt: skip
+        began = time.monotonic()
+        torch.manual_seed(hash((self.recipe.seed, number, step)) & 0x7FFFFFFF)
+        draw = np.random.default_rng([self.recipe.seed, number, step])
+        shares = [torch.eye(len(works), device=self.device) for _ in views]
+        prepared = [self._dropped(view, phase.patch_dropout, draw) for view in views]
+        if phase.mix and draw.random() < phase.mix:
+            prepared[0], shares[0] = mixed(prepared[0], draw)
+        with self.autocast():
+            parts = self.upper(torch.cat(prepared))
+        each = [{name: rows.float().chunk(len(views))[i] for name, rows in parts.items()} for i in range(len(views))]
+        where = torch.from_numpy(works)
+        targets = Targets(
+            {kind: labels[where].to(self.device) for kind, labels in self.labels.items()},
+            [rows[where].to(self.device) for rows in self.teachers],
+            shares,
+        )
+        losses = self.objective(each, targets)
+        if not losses:  # of a batch without labels nothing can be said
+            return
+        loss = self.objective.total(losses)
+        if phase.l1:
+            loss = loss + phase.l1 * sum(p.abs().sum() for p in self.new)
+        if not bool(torch.isfinite(loss)):
+            raise TrainingError(
+                f"the loss of recipe {self.recipe.name!r} is no longer a number at step {step} of phase {number + 1}; "
+                f"lower lr or head_lr, or train in float32"
+            )
+        optimiser.zero_grad(set_to_none=True)
+        torch.autograd.backward(loss)
+        learned = [p for group in optimiser.param_groups for p in group["params"]]
+        nn.utils.clip_grad_norm_(learned, self.recipe.clip)
+        optimiser.step()
+        self._follow()
+        if step % LOG_EVERY == 0:
+            took = max(1e-9, time.monotonic() - began)
+            self._log(
+                {"phase": number + 1, "epoch": round(epoch, 4), "step": step,
+                 "lr": optimiser.param_groups[0]["lr"], "loss": round(float(loss.detach()), 5),
+                 "losses": {name: round(float(value.detach()), 5) for name, value in losses.items()},
+                 "images_per_s": round(len(works) * len(views) / took, 2)}
+            )  # fmt: skip
+
+    def _parts_of(self, x: Tensor) -> dict[str, Tensor]:
+        backbone = self.network.backbone
+        cut = self.views.below or backbone.depth
+        features = backbone.upper(x, self.views.below) if cut else backbone(x)
+        return self.network.from_features(features)
+
+    def _dropped(self, view: Tensor, share: float, draw: np.random.Generator) -> Tensor:
+        """The tokens of a view without a share of its patches, the same patches for the whole batch."""
+        backbone = self.network.backbone
+        if not self.views.below and backbone.depth:
+            with self.autocast():
+                view = backbone.lower(view, 0)
+        if not share or not backbone.depth:
+            return view
+        patches = view.shape[1] - backbone.prefix
+        kept = np.sort(draw.permutation(patches)[: max(1, round(patches * (1 - share)))]) + backbone.prefix
+        return view[:, torch.from_numpy(np.concatenate([np.arange(backbone.prefix), kept])).to(view.device)]
+
+    def _train_mode(self) -> None:
+        """Nothing is dropped in blocks that stay as they are, and their batch statistics do not move."""
+        self.network.train()
+        self.objective.train()
+        train_mode(self.network.backbone, {p for p in self.network.backbone.parameters() if p.requires_grad})
+
+    @torch.no_grad()
+    def _follow(self) -> None:
+        """Moves the average of the weights; it follows faster while it is young."""
+        keep = min(self.recipe.ema, (1 + self.steps_done) / (10 + self.steps_done))
+        for mean, now in zip(self.average.parameters(), self.network.parameters(), strict=True):
+            mean.lerp_(now, 1 - keep)  # also of what no longer learns: it may be behind
+        for kept, told in zip(self.average.buffers(), self.network.buffers(), strict=True):
+            kept.copy_(told)
+
+    # -- looking at it -------------------------------------------------------------------------------------------------
+
+    def _centre_and_measure(self, number: int, epoch: float | None = None) -> dict[str, float]:
+        """Measures the averaged network on what is held out, and centres its parts on the works that it learns from."""
+        gallery, queries = drawn(self.learn, GALLERY, self.recipe.seed), drawn(self.held, QUERIES, self.recipe.seed)
+        parts = embedded(self.average, self.views, np.concatenate([gallery, queries]), self.autocast, self.watch)
+        asked = {name: rows[len(gallery) :] for name, rows in parts.items()}
+        there = {name: rows[: len(gallery)] for name, rows in parts.items()}
+        for name, rows in there.items():
+            self.average.centre(name).copy_(rows.mean(0))
+            self.network.centre(name).copy_(rows.mean(0))
+        if not len(queries):
+            return {}
+        figures = figures_of(self.average, self.objective, self.works, queries, asked, gallery, there, self.sizes)
+        if epoch is not None:
+            shown = {name: round(value, 5) for name, value in figures.items()}
+            self._log({"phase": number + 1, "epoch": round(epoch, 4), "held_out": shown})
+        return figures
+
+    # -- rooms of the run ----------------------------------------------------------------------------------------------
+
+    def _files(self, workers: int) -> FromFiles:
+        return FromFiles(self.works.paths, self.works.keys, self.recipe, self.network.backbone, self.device, workers)
+
+    def _views(self) -> Views:
+        many = len(self.learn) * self.recipe.views > FEW_VIEWS
+        workers = max(0, usable_cores() - (1 if self.device.type == "cpu" else 0)) if many else 0
+        files = self._files(workers)
+        below = self.recipe.cache.below
+        if not below:
+            return files
+        probe = torch.zeros(1, 3, self.recipe.input_size, self.recipe.input_size, device=self.device)
+        with torch.inference_mode():
+            shape = tuple(self.network.backbone.eval().lower(probe, below).shape[1:])
+        signature = self._signature()
+        stated = hashlib.sha256(json.dumps(signature, sort_keys=True).encode()).hexdigest()[:12]
+        cache = Activations(self.folder.parent / f"cache-{stated}", signature, np.unique(self.works.keys), shape)
+        rows = cache.rows(self.works.keys)
+        needed = np.concatenate([self.learn, self.held])
+        for number in range(self.recipe.cache.views + 1):
+            which = needed if number == 0 else self.learn
+            fill_cache(cache, rows, which, number, files, below, self.autocast, self.watch)
+        return FromCache(cache, rows, below, self.device)
+
+    def _signature(self) -> dict[str, Any]:
+        data = as_data(self.recipe)
+        kept = {name: data[name] for name in ("backbone", "input_size", "resize", "augment", "seed")}
+        below = self.recipe.cache.below
+        return kept | {"below": below, "trunk": trunk_digest(self.network.backbone, below)}
+
+    def _modules(self) -> dict[str, nn.Module]:
+        return {NETWORK: self.network, AVERAGE: self.average, OBJECTIVE: self.objective}
+
+    def _save(
+        self, optimiser: torch.optim.Optimizer, phase: int, epoch: int, step: int, best: float | None, since: int
+    ) -> None:
+        place = {
+            "phase": phase, "epoch": epoch, "step": step, "steps_done": self.steps_done, "best": best, "since": since,
+        }  # fmt: skip
+        save_state(self.folder, self._modules(), optimiser, place)
+
+    def _keep(self, name: str, objective: bool = False) -> None:
+        tensors = self.average.state_dict()
+        if objective:
+            tensors |= {f"{OBJECTIVE}/{key}": value for key, value in self.objective.state_dict().items()}
+        write_tensors(tensors, self.folder / name)
+
+    def _take_back(self, name: str) -> None:
+        """Goes back to what :meth:`_keep` kept, the class directions included."""
+        kept = load_file(self.folder / name)
+        learned = {key: kept.pop(key) for key in list(kept) if key.startswith(f"{OBJECTIVE}/")}
+        self.average.load_state_dict(kept)
+        self.network.load_state_dict(kept)
+        if learned:
+            self.objective.load_state_dict({key.partition("/")[2]: value for key, value in learned.items()})
+
+    def _log(self, line: dict[str, Any]) -> None:
+        self._write(LOG, json.dumps(line) + "\n", "a")
+
+    def _write(self, name: str, text: str, mode: str) -> None:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with (self.folder / name).open(mode, encoding="utf-8") as file:
+                file.write(text)
+        except OSError as error:
+            raise TrainingError(f"{self.folder / name} cannot be written: {error.strerror or error}") from error
