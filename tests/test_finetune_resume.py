@@ -11,6 +11,7 @@ from torch_operators import torch
 
 from simsearch.classifier.finetune import train as trainer
 from simsearch.classifier.finetune.augment import Augment
+from simsearch.classifier.finetune.held_out import merit
 from simsearch.classifier.finetune.network import load_network
 from simsearch.classifier.finetune.recipe import Cache, Contrast, Distill, Neck, Part, Phase, Recipe, Task
 from simsearch.classifier.finetune.start import earlier_run, trunk_digest, weights_digest
@@ -111,15 +112,19 @@ def test_a_run_that_was_interrupted_ends_as_if_it_had_not_been(whole, works, tmp
     assert done.figures == card["figures"]
 
 
-def test_an_epoch_is_measured_before_a_run_goes_on_after_it(works, tmp_path):
-    """Or the best epoch could be missed: the state of an epoch's last step is written with its figures only."""
-    recipe = replace(SMALL, patience=5, phases=(Phase(3, "all", 1e-3, 1e-2),))
+def test_the_best_epoch_is_known_after_an_interruption(works, tmp_path):
+    """Decay takes the weights away, so that the first epoch is the best. While one is measured the state is the one
+    before its last step, or the epoch's figures would never be known."""
+    decay = Phase(3, "all", 3e-2, 3e-2, weight_decay=30, warmup=0.9)
+    recipe = replace(SMALL, ema=0, held_out=0.4, patience=5, phases=(decay,), batch_size=6)
     trained(recipe, works, tmp_path / "whole")
+    lines = (tmp_path / "whole" / "run" / "log.jsonl").read_text(encoding="utf-8").splitlines()
+    merits = [merit(line["held_out"]) for line in map(json.loads, lines) if "held_out" in line]
+    assert merits[0] == max(merits)
     with pytest.raises(KeyboardInterrupt):
         trained(recipe, works, tmp_path / "cut", Stop("measuring", 2))
     place = read_place(tmp_path / "cut" / "run")
-    assert place["best"] is not None
-    assert place["step"] == 3, "of two steps an epoch"
+    assert (place["step"], place["best"]) == (3, pytest.approx(merits[0], abs=1e-4)), "of two steps an epoch"
     trained(recipe, works, tmp_path / "cut")
     names = ("network.safetensors", "objective.safetensors", "best-1.safetensors")
     assert same(tmp_path / "whole", tmp_path / "cut", names)
@@ -213,15 +218,15 @@ def test_a_run_takes_over_the_network_and_what_was_learned_beside_it(works, earl
 
 
 def test_class_directions_go_by_name(works, earlier, tmp_path):
-    """Tide is gone, Ash is new, and Dawn is called Zenith now."""
+    """Tide is gone, Vale is new, and Dawn is called Zenith now."""
     names = {"Tide": "", "Dawn": "Zenith"}
     styles = np.array([names.get(style, style) for style in works.labels["style"]], dtype="<U6")
-    styles[:3] = "Ash"
+    styles[:3] = "Vale"
     other = replace(works, labels={**works.labels, "style": styles})
     run = begun(follows(earlier, held_out=0, tasks={"style": Task(min_images=1)}), other, tmp_path)
     learned = load_file(earlier / "objective.safetensors")["layers.style.weight"]
     before = json.loads((earlier / "network.json").read_text(encoding="utf-8"))["classes"]["style"]
-    assert run.objective.classes["style"] == ("Ash", "Ember", "Moss", "Zenith")
+    assert run.objective.classes["style"] == ("Ember", "Moss", "Vale", "Zenith")
     for row, name in enumerate(run.objective.classes["style"]):
         own = run.objective.layers["style"].weight[row]
         same_as = [then for then, direction in zip(before, learned, strict=True) if torch.equal(own, direction)]

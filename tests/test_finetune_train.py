@@ -13,7 +13,6 @@ from torch_operators import torch
 from simsearch.classifier.finetune import train as trainer
 from simsearch.classifier.finetune.augment import Augment
 from simsearch.classifier.finetune.backbones import load_backbone, normalised
-from simsearch.classifier.finetune.device import autocast_for, chosen_device
 from simsearch.classifier.finetune.held_out import divided, merit
 from simsearch.classifier.finetune.network import Network, load_network
 from simsearch.classifier.finetune.recipe import Cache, Contrast, Distill, Part, Phase, Recipe, Task, as_data
@@ -270,6 +269,9 @@ def test_the_network_that_was_kept_gives_the_same_unit_centred_embeddings(few, t
     assert rows.shape == (24, loaded.dim) == (24, 24)
     assert torch.allclose(rows.norm(dim=1), torch.ones(24), atol=1e-6)
     assert torch.allclose(rows[:, 16:].norm(dim=1) / rows[:, :16].norm(dim=1), torch.full((24,), 0.5), atol=1e-5)
+    joined = [(each[p.name] - loaded.centre(p.name)).numpy() for p in parts]
+    joined = [part / np.linalg.norm(part, axis=1, keepdims=True) for part in joined]
+    assert rows.numpy() == pytest.approx(np.hstack([joined[0], 0.5 * joined[1]]) / math.sqrt(1.25), abs=1e-5)
     learn, _ = divided(few, recipe)
     for name, part in each.items():
         assert torch.allclose(part[learn].mean(0), loaded.centre(name), atol=2e-3)
@@ -359,33 +361,6 @@ def test_a_place_that_cannot_be_written_is_named(few, tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(TrainingError, match=r"file/run/recipe\.json cannot be written: Not a directory"):
         trained(TINY, few, tmp_path / "file")
-
-
-# -- devices -----------------------------------------------------------------------------------------------------------
-
-
-def test_devices_that_are_not_there_are_refused():
-    assert chosen_device("cpu") == torch.device("cpu")
-    assert chosen_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
-    with pytest.raises(TrainingError, match="there is no device 'gpu'; give auto, cpu or cuda"):
-        chosen_device("gpu")
-    with pytest.raises(TrainingError, match="torch cannot use a device 'meta' on this machine; give auto, cpu or cuda"):
-        chosen_device("meta")
-    lacking = "this machine has no CUDA device" if not torch.cuda.is_available() else "torch cannot use a device"
-    with pytest.raises(TrainingError, match=lacking):
-        chosen_device("cuda:99")
-
-
-def test_precisions():
-    def computed(precision):
-        with autocast_for(torch.device("cpu"), precision)():
-            return (torch.ones(2, 2) @ torch.ones(2, 2)).dtype
-
-    assert computed("float32") == torch.float32
-    assert computed("bfloat16") == torch.bfloat16
-    assert computed("auto") in (torch.float32, torch.bfloat16)
-    with pytest.raises(TrainingError, match="there is no precision 'half'; give one of auto, float32, bfloat16"):
-        computed("half")
 
 
 def test_in_bfloat16_weights_and_embeddings_stay_float32(few, tmp_path):

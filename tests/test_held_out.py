@@ -143,14 +143,15 @@ def circle(degrees):
 
 def test_neighbours_by_hand():
     """Fewer than ten works are ranked: all of them are found, in ten places."""
-    styles = ["A", "B", "", "A", "A", "B", "B", ""]
-    artists = ["x", "y", "z", "x", "y", "", "z", "x"]
-    works = made_up(styles, artists, groups=[0, 1, 2, 3, 4, 1, 6, 7])
-    queries, gallery = np.array([0, 1, 2]), np.array([3, 4, 5, 6, 7])
-    found = likeness_figures(works, queries, circle([0, 90, 45]), gallery, circle([10, 20, 80, 100, 200]), ["style"])
-    # work 0 (A, by x) finds two of A; work 1 (B, by y) finds one of B, as the other is its copy; work 2 has no style
+    styles = ["A", "B", "", "A", "A", "B", "B", "", "A"]
+    artists = ["x", "y", "z", "x", "y", "", "z", "x", ""]
+    works = made_up(styles, artists, groups=[0, 1, 2, 3, 4, 1, 6, 7, 8])
+    queries, gallery = np.arange(3), np.arange(3, 9)
+    ranked = circle([10, 20, 80, 100, 200, 15])
+    found = likeness_figures(works, queries, circle([0, 90, 45]), gallery, ranked, ["style"])
+    # work 0 (A, by x) finds three of A; work 1 (B, by y) finds one of B, as the other is its copy; work 2 has no style
     # of other artists that are known work 0 finds one of A, and work 1 the same one of B
-    assert found == pytest.approx({"style_p10": (2 + 1) / 10 / 2, "style_p10_other": (1 + 1) / 10 / 2})
+    assert found == pytest.approx({"style_p10": (3 + 1) / 10 / 2, "style_p10_other": (1 + 1) / 10 / 2})
 
 
 def test_of_many_works_the_ten_nearest_count():
