@@ -17,7 +17,7 @@ from simsearch import open_collection
 from simsearch.classifier.finetune.compare import CHANCE, MAJORITY, baselines, compare, same_question
 from simsearch.classifier.finetune.held_out import divided
 from simsearch.classifier.finetune.plan import plan
-from simsearch.classifier.finetune.recipe import Contrast, Phase, Recipe, Task
+from simsearch.classifier.finetune.recipe import Contrast, Phase, Recipe, Task, steps_of
 from simsearch.classifier.finetune.runs import (
     BEGUN,
     CARD,
@@ -27,7 +27,6 @@ from simsearch.classifier.finetune.runs import (
     folder_of,
     read_log,
     standing,
-    steps_of,
     works_for,
 )
 from simsearch.classifier.finetune.works import Works
@@ -115,6 +114,14 @@ def test_a_finished_run_is_not_overwritten_by_mistake(place, works, said):
     again = finetune(place, TINY, works, means=MEANS, begin="restart", notice=said.append)
     assert said == [f"what was in {done.folder} is replaced"]
     assert again.figures == done.figures, "the same seed gives the same network"
+
+
+def test_a_run_is_kept_when_what_should_replace_it_cannot_be_learned(place, works, said):
+    done = finetune(place, TINY, works, means=MEANS)
+    with pytest.raises(TrainingError, match="style has 1 classes with 2 or more works to learn from; two are needed"):
+        finetune(place, TINY, made_up(["Cubism"] * 20), means=MEANS, begin="restart", notice=said.append)
+    assert finished(done.folder) == done
+    assert said == []
 
 
 def test_an_interrupted_run_goes_on_and_ends_as_if_it_had_not_been(place, works, said):

@@ -113,9 +113,28 @@ def whole(place: Path) -> None:
 # -- killed and stopped ------------------------------------------------------------------------------------------------
 
 
+WAITS = """
+import time
+from pathlib import Path
+from simsearch.cli import main
+from simsearch.indexer.pipeline import Reader
+
+read_all = Reader.read_all
+
+def waiting(reader, jobs):
+    while not Path("go").exists() and any(job.path.name >= "300" for job in jobs):
+        time.sleep(0.01)
+    return read_all(reader, jobs)
+
+Reader.read_all = waiting
+main()
+"""
+"""An indexer that reads the last hundred works when a file named `go` is there: the first batch is done by then."""
+
+
 @contextmanager
-def running(place: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
-    line = [*INDEX, "art", "--threads", "1", *arguments]
+def running(place: Path, *arguments: str, program: Sequence[str] = INDEX) -> Iterator[subprocess.Popen[str]]:
+    line = [*program, "art", "--threads", "1", *arguments]
     process = subprocess.Popen(line, cwd=place, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         yield process
@@ -161,14 +180,21 @@ def test_killed_at_ten_moments_it_loses_nothing_and_ends_as_a_run_in_one_go(
     assert json.loads(command("index", "--json", cwd=tmp_path).out)["unchanged"] == WORKS
 
 
-def test_ctrl_c_keeps_what_is_done_and_the_next_run_goes_on(place: Path, answers: dict[str, list], command) -> None:
-    with running(place, "--json") as process:
+def stopped(place: Path, *arguments: str) -> tuple[int, str, str]:
+    """Status, output and messages of an indexer that gets a Ctrl-C between its first batch and the last works."""
+    with running(place, *arguments, program=[sys.executable, "-c", WAITS, "index"]) as process:
         while not embeddings(place):
             assert process.poll() is None
             time.sleep(0.005)
         process.send_signal(signal.SIGINT)
+        (place / "go").touch()
         out, said = process.communicate()
-    assert process.returncode == 130
+        return process.returncode, out, said
+
+
+def test_ctrl_c_keeps_what_is_done_and_the_next_run_goes_on(place: Path, answers: dict[str, list], command) -> None:
+    status, out, said = stopped(place, "--json")
+    assert status == 130
     assert "Traceback" not in said
     report = json.loads(out)
     assert report["interrupted"] is True
@@ -182,11 +208,7 @@ def test_ctrl_c_keeps_what_is_done_and_the_next_run_goes_on(place: Path, answers
 
 
 def test_ctrl_c_is_said_to_people_too(place: Path) -> None:
-    with running(place) as process:
-        while not embeddings(place):
-            time.sleep(0.005)
-        process.send_signal(signal.SIGINT)
-        out, _ = process.communicate()
+    _, out, _ = stopped(place)
     assert out.splitlines()[-1] == "interrupted: what is done is kept; run `simsearch index` again to go on"
 
 

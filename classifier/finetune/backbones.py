@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from difflib import get_close_matches
 from pathlib import Path
@@ -21,7 +22,7 @@ IMAGENET_STD: Channels = (0.229, 0.224, 0.225)
 CNN_WIDTHS = (32, 64, 128)
 
 
-class Backbone(nn.Module):
+class Backbone(nn.Module, ABC):
     """A network without its classifier. Features are tokens (n, T, width) or a map (n, width, h, w)."""
 
     kind: Literal["tokens", "map"]
@@ -37,9 +38,9 @@ class Backbone(nn.Module):
     mean: Channels = IMAGENET_MEAN
     std: Channels = IMAGENET_STD
 
+    @abstractmethod
     def layers(self) -> list[list[nn.Parameter]]:
         """Parameters from the input to the output, block by block."""
-        raise NotImplementedError
 
     def lower(self, x: Tensor, below: int) -> Tensor:
         """What the first `below` blocks make of normalised pixels (n, 3, size, size)."""
@@ -196,7 +197,10 @@ def load_backbone(recipe: Recipe, weights: bool = True) -> Backbone:
 
 
 def normalised(pixels: Tensor, backbone: Backbone) -> Tensor:
-    """Pixels (n, size, size, 3) uint8 as the backbone wants them, (n, 3, size, size) float32."""
+    """Pixels (n, size, size, 3) uint8 as the backbone wants them, (n, 3, size, size) float32.
+
+    They keep their order in memory, channels last: convolutions follow their input and are quickest so.
+    """
     mean, std = (torch.tensor(v, device=pixels.device).view(1, 3, 1, 1) for v in (backbone.mean, backbone.std))
     scaled: Tensor = (pixels.permute(0, 3, 1, 2).float() / 255 - mean) / std
     return scaled

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from simsearch.classifier.finetune.augment import Augment
 from simsearch.classifier.finetune.backbones import Backbone, normalised
-from simsearch.classifier.finetune.recipe import Recipe
+from simsearch.classifier.finetune.recipe import Recipe, steps_an_epoch
 from simsearch.classifier.finetune.trunk import PLAIN_VIEW, Activations, Keys, pixels_of
 from simsearch.errors import ImageError
 from simsearch.records import Preprocessing
@@ -127,11 +127,9 @@ def epoch_order(works: Rows, recipe: Recipe, phase: int, epoch: int, views: int)
     """
     draw = np.random.default_rng([recipe.seed, phase, epoch])
     mixed = draw.permutation(works)
-    batches = [mixed[i : i + recipe.batch_size] for i in range(0, len(mixed), recipe.batch_size)]
     order = []
-    for batch in batches:
-        if len(batch) < 2 <= len(works):
-            continue
+    for start in range(steps_an_epoch(recipe, len(works))):
+        batch = mixed[start * recipe.batch_size : (start + 1) * recipe.batch_size]
         if recipe.cache.below:
             drawn = draw.random((recipe.cache.views + 1, len(batch))).argsort(0)[:views]
         else:

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from simsearch.classifier.finetune.held_out import classes_of, divided
-from simsearch.classifier.finetune.recipe import Recipe, as_data
-from simsearch.classifier.finetune.runs import Standing, folder_of, standing, steps_of
+from simsearch.classifier.finetune.recipe import Recipe, as_data, steps_of
+from simsearch.classifier.finetune.runs import Standing, folder_of, standing
 from simsearch.classifier.finetune.works import Works
 from simsearch.classifier.prepare import VAL
 from simsearch.collection import Collection

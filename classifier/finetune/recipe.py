@@ -209,6 +209,17 @@ def share_of(train: str, name: str = "") -> float:
     return share
 
 
+def steps_an_epoch(recipe: Recipe, works: int) -> int:
+    """Batches that an epoch over so many works has; a last batch of one work is left out."""
+    return works // recipe.batch_size + (works % recipe.batch_size >= 2)
+
+
+def steps_of(recipe: Recipe, works: int, max_steps: int | None = None) -> tuple[int, ...]:
+    """Steps of each phase over so many works to learn from, if it does not end early."""
+    steps = [max(1, round(phase.epochs * steps_an_epoch(recipe, works))) for phase in recipe.phases]
+    return tuple(min(n, max_steps) if max_steps else n for n in steps)
+
+
 def read_recipe(path: Path) -> Recipe:
     """The recipe of a YAML file, called like the file where it has no name. Raises TrainingError that names the key."""
     return recipe_of({"name": path.stem} | read_yaml(path), str(path))

@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
-from simsearch.classifier.finetune.held_out import divided
+from simsearch.classifier.finetune.held_out import classes_of, divided
 from simsearch.classifier.finetune.recipe import Recipe, as_data
 from simsearch.classifier.finetune.works import Works, kinds_of, learns_without_labels, load_works, teacher
 from simsearch.collection import Collection
@@ -21,12 +21,8 @@ from simsearch.watch import Watch, silent
 
 FOLDER, CACHE = "finetune", "cache-"
 BEGUN, LOCK = "begun.json", "run.lock"
-CARD, WEIGHTS, STATE, LOG = (
-    "network.json",
-    "network.safetensors",
-    "state.safetensors",
-    "log.jsonl",
-)  # the trainer's, which would import torch
+CARD, WEIGHTS = "network.json", "network.safetensors"  # these four are the trainer's, which would import torch
+STATE, LOG = "state.safetensors", "log.jsonl"
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 TOLD = 3
 """So many differences of two recipes are named."""
@@ -109,17 +105,6 @@ def works_for(
     return load_works(collection, kinds_of(recipes), where=where, split=split, unlabelled=unlabelled, watch=watch)
 
 
-def steps_of(recipe: Recipe, works: int, max_steps: int | None = None) -> tuple[int, ...]:
-    """Steps of each phase over so many works to learn from, if it does not end early.
-
-    A last batch of one work is left out.
-    """
-    size = recipe.batch_size
-    an_epoch = works // size + (works % size >= 2)
-    steps = [max(1, round(phase.epochs * an_epoch)) for phase in recipe.phases]
-    return tuple(min(n, max_steps) if max_steps else n for n in steps)
-
-
 def standing(folder: Path, recipe: Recipe, works: Works, max_steps: int | None = None) -> Standing:
     """How far a run of this recipe on these works is. Raises TrainingError where the folder holds another run.
 
@@ -174,7 +159,7 @@ def finetune(
         stands = "new" if begin == "restart" else standing(folder, recipe, works, means.max_steps)
         if stands == "finished":
             raise TrainingError(f"run {recipe.name!r} is finished; give another --name, or begin anew with --restart")
-        steps_of(recipe, len(divided(works, recipe)[0]), means.max_steps)
+        classes_of(works, divided(works, recipe)[0], recipe)  # refuses before an earlier run is removed
         teachers = [teacher(collection, works, distill) for distill in recipe.distill]
         if stands == "new":
             _clear(folder, notice)

@@ -32,7 +32,7 @@ from simsearch.classifier.finetune.held_out import (
 from simsearch.classifier.finetune.losses import Objective, Targets
 from simsearch.classifier.finetune.measuring import EMBED_BATCH, embedded, figures_of, images_per_s
 from simsearch.classifier.finetune.network import Network, empty_network, parameters_in, save_network
-from simsearch.classifier.finetune.recipe import Phase, Recipe, as_data
+from simsearch.classifier.finetune.recipe import Phase, Recipe, as_data, steps_an_epoch, steps_of
 from simsearch.classifier.finetune.schedule import learning_layers, parameter_groups, rate_at
 from simsearch.classifier.finetune.start import (
     begin_from,
@@ -189,9 +189,8 @@ class Run:
             )
         optimiser = torch.optim.AdamW(groups)
         views = min(self.recipe.views, self.recipe.cache.views + 1) if self.recipe.cache.below else self.recipe.views
-        a_epoch = len(epoch_order(self.learn, self.recipe, number, 0, views))
-        steps = max(1, round(phase.epochs * a_epoch))
-        steps = min(steps, self.max_steps) if self.max_steps else steps
+        a_epoch = steps_an_epoch(self.recipe, len(self.learn))
+        steps = steps_of(self.recipe, len(self.learn), self.max_steps)[number]
         step, best, since = 0, None, 0
         if place and place["step"]:
             load_optimiser(self.folder, optimiser)
@@ -278,8 +277,7 @@ class Run:
 
     def _parts_of(self, x: Tensor) -> dict[str, Tensor]:
         backbone = self.network.backbone
-        cut = self.views.below or backbone.depth
-        features = backbone.upper(x, self.views.below) if cut else backbone(x)
+        features = backbone.upper(x, self.views.below) if backbone.depth else backbone(x)
         return self.network.from_features(features)
 
     def _dropped(self, view: Tensor, share: float, draw: np.random.Generator) -> Tensor:
