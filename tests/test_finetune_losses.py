@@ -219,7 +219,8 @@ def objective(recipe=RECIPE, teachers=(6, 3)):
 def batch(n=6, views=2, style=(0, 1, 0, 2, UNKNOWN, 1), work=(0, 0, 1, UNKNOWN, UNKNOWN, 2)):
     parts = [{name: rows(n, width, 10 * i + width) for name, width in WIDTHS.items()} for i in range(views)]
     labels = {"style": torch.tensor(style[:n]), "kind of work": torch.tensor(work[:n])}
-    return parts, Targets(labels, [unit(n, 6, 5), unit(n, 3, 6)], [torch.eye(n)] * views)
+    teachers = [[unit(n, 6, 5)] * views, [unit(n, 3, 6)] * views]
+    return parts, Targets(labels, teachers, [torch.eye(n)] * views)
 
 
 def test_the_whole_is_the_weighted_sum_of_its_terms():
@@ -245,10 +246,10 @@ def test_each_term_is_its_formula_averaged_over_the_views():
     both = torch.cat([view["semantic"][known] for view in normalised])
     near = supervised_contrast(both, targets.labels["style"][known].repeat(2), 0.1)
     assert losses["contrast 2 style"].item() == pytest.approx(near.item())
-    relations = [relation_loss(view["semantic"], targets.teachers[0], 0.1) for view in parts]
+    relations = [relation_loss(view["semantic"], targets.teachers[0][0], 0.1) for view in parts]
     assert losses["relation 1 clip"].item() == pytest.approx(sum(relations).item() / 2)
     told = [torch.nn.functional.normalize(wanted.maps[1](view["instance"]), dim=1) for view in parts]
-    apart = [1 - (rows.detach().numpy() * targets.teachers[1].numpy()).sum(1).mean() for rows in told]
+    apart = [1 - (rows.detach().numpy() * targets.teachers[1][0].numpy()).sum(1).mean() for rows in told]
     assert losses["regression 2 dino"].item() == pytest.approx(np.mean(apart), rel=1e-5)
 
 
@@ -267,17 +268,31 @@ def test_regression_costs_nothing_where_the_map_gives_the_teacher():
     with torch.no_grad():
         wanted.maps[0].weight.copy_(mapping)
         wanted.maps[0].bias.zero_()
-    losses = wanted([{"instance": part}], Targets({}, [teacher], [torch.eye(5)]))
+    losses = wanted([{"instance": part}], Targets({}, [[teacher]], [torch.eye(5)]))
     assert losses["regression 1 dino"].item() == pytest.approx(0, abs=1e-5)
-    against = wanted([{"instance": -part}], Targets({}, [teacher], [torch.eye(5)]))
+    against = wanted([{"instance": -part}], Targets({}, [[teacher]], [torch.eye(5)]))
     assert against["regression 1 dino"].item() == pytest.approx(2, abs=1e-5)
+
+
+def test_each_view_is_told_what_the_teacher_says_of_it():
+    recipe = Recipe("d", "cnn:3", tasks={}, parts=(Part("instance", 4),), distill=(Distill("dino", "instance"),))
+    wanted = Objective(recipe, {"instance": 4}, {}, {}, [3])
+    parts, said = [{"instance": rows(5, 4, i)} for i in (1, 2)], [unit(5, 3, 3), unit(5, 3, 4)]
+    eye = torch.eye(5)
+    both = wanted(parts, Targets({}, [said], [eye, eye]))["regression 1 dino"]
+    each = [
+        wanted([part], Targets({}, [[row]], [eye]))["regression 1 dino"] for part, row in zip(parts, said, strict=True)
+    ]
+    assert both.item() == pytest.approx(sum(each).item() / 2)
+    crossed = wanted(parts, Targets({}, [said[::-1]], [eye, eye]))["regression 1 dino"]
+    assert abs(crossed.item() - both.item()) > 0.01
 
 
 def test_a_mixed_view_is_told_what_the_teacher_thinks_of_both():
     recipe = Recipe("d", "cnn:3", tasks={}, parts=(Part("instance", 4),), distill=(Distill("dino", "instance"),))
     wanted = Objective(recipe, {"instance": 4}, {}, {}, [3])
     teacher, shares, part = unit(2, 3, 1), tensor([[0.75, 0.25], [0.25, 0.75]]), rows(2, 4, 2)
-    found = wanted([{"instance": part}], Targets({}, [teacher], [shares]))["regression 1 dino"]
+    found = wanted([{"instance": part}], Targets({}, [[teacher]], [shares]))["regression 1 dino"]
     target = shares.numpy() @ teacher.numpy()
     target /= np.linalg.norm(target, axis=1, keepdims=True)
     told = wanted.maps[0](part).detach().numpy()

@@ -11,8 +11,7 @@ from torch_operators import torch
 from simsearch.classifier.finetune import trunk
 from simsearch.classifier.finetune.augment import Augment
 from simsearch.classifier.finetune.backbones import load_backbone, normalised
-from simsearch.classifier.finetune.batches import FromCache, FromFiles, epoch_order, fill_cache, mixed, plain_order
-from simsearch.classifier.finetune.device import autocast_for
+from simsearch.classifier.finetune.batches import FromCache, FromFiles, epoch_order, fill_view, mixed, plain_order
 from simsearch.classifier.finetune.recipe import Cache, Recipe
 from simsearch.classifier.finetune.trunk import PLAIN_VIEW, Activations, pixels_of
 from simsearch.errors import ImageError, TrainingError
@@ -175,9 +174,14 @@ def filled(folder, works, files, below=2, views=1, which=None):
         shape = files.backbone.lower(torch.zeros(1, 3, 32, 32), below).shape[1:]
     cache = Activations(folder, {"below": below}, np.unique(works.keys), shape)
     rows = cache.rows(works.keys)
+
+    def trunk(pixels):
+        with torch.inference_mode():
+            return files.backbone.lower(pixels, below)
+
     for number in range(views + 1):
         chosen = np.arange(len(works)) if which is None else which
-        fill_cache(cache, rows, chosen, number, files, below, autocast_for(CPU, "float32"), silent)
+        fill_view(cache, rows, chosen, number, lambda order: (p for (p,) in files.batches(order)), trunk, silent)
     return cache, rows
 
 

@@ -60,9 +60,10 @@ def view(image: Image.Image, how: Augment, size: int, draw: Draw) -> npt.NDArray
 
     if how.flip and draw.random() < how.flip:
         image = ImageOps.mirror(image)
+    photo = bool(how.photo) and draw.random() < how.photo
     if how.randaugment:
         image = _randaugment(how.randaugment, size)(image, draw)
-    if how.photo and draw.random() < how.photo:
+    if photo:
         image = photographed(image, draw)
     else:
         if how.rotate and draw.random() < 0.5:
@@ -81,6 +82,13 @@ def view(image: Image.Image, how: Augment, size: int, draw: Draw) -> npt.NDArray
     if image.size != (size, size):
         image = image.resize((size, size), final, reducing_gap=3.0)
     return np.asarray(_worn(image, how, draw), dtype=np.uint8)
+
+
+def is_photograph(how: Augment, draw: Draw) -> bool:
+    """Whether :func:`view` makes a photograph of the work with this generator, which goes on."""
+    if how.flip:
+        draw.random()
+    return bool(how.photo) and draw.random() < how.photo
 
 
 def _cut(image: Image.Image, least: float, draw: Draw) -> Image.Image:

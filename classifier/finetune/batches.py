@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -16,8 +18,10 @@ from torch.utils.data import DataLoader, Dataset
 
 from simsearch.classifier.finetune.augment import Augment
 from simsearch.classifier.finetune.backbones import Backbone, normalised
-from simsearch.classifier.finetune.recipe import Recipe, steps_an_epoch
+from simsearch.classifier.finetune.recipe import Recipe, as_data, steps_an_epoch
+from simsearch.classifier.finetune.start import trunk_digest
 from simsearch.classifier.finetune.trunk import PLAIN_VIEW, Activations, Keys, pixels_of
+from simsearch.encoders.base import usable_cores
 from simsearch.errors import ImageError
 from simsearch.records import Preprocessing
 from simsearch.watch import Watch
@@ -42,14 +46,28 @@ class FromFiles:
     below = 0
 
     def __init__(
-        self, paths: Sequence[Path], keys: Keys, recipe: Recipe, backbone: Backbone, device: torch.device, workers: int
+        self,
+        paths: Sequence[Path],
+        keys: Keys,
+        recipe: Recipe,
+        backbone: Backbone,
+        device: torch.device,
+        workers: int,
+        to: Preprocessing | None = None,
     ) -> None:
-        to = Preprocessing(recipe.input_size, recipe.resize, "bicubic", backbone.mean, backbone.std)
+        """`to` is another preprocessing than the recipe's, for another network that looks at the same views."""
+        to = to or Preprocessing(recipe.input_size, recipe.resize, "bicubic", backbone.mean, backbone.std)
         self.files = _Files(paths, keys, recipe.augment, to, recipe.seed)
         self.backbone, self.device, self.workers = backbone, device, workers
 
     def batches(self, order: Order) -> Iterator[list[Tensor]]:
         """Normalised pixels (B, 3, size, size) float32 of each view. Raises ImageError."""
+        for (_, numbers), pixels in zip(order, self.pixels(order), strict=True):
+            moved = normalised(pixels.to(self.device, non_blocking=True), self.backbone)
+            yield list(moved.chunk(len(numbers)))
+
+    def pixels(self, order: Order) -> Iterator[Tensor]:
+        """(views x B, size, size, 3) uint8 of each batch, view by view. Raises ImageError."""
         requests = [[(int(r), int(n)) for view in numbers for r, n in zip(works, view, strict=True)]
                     for works, numbers in order]  # fmt: skip
         loader: DataLoader[Any] = DataLoader(
@@ -60,11 +78,10 @@ class FromFiles:
             pin_memory=self.device.type == "cuda",
             persistent_workers=False,
         )
-        for (_, numbers), pixels in zip(order, loader, strict=True):
+        for pixels in loader:
             if isinstance(pixels, Unreadable):
                 raise ImageError(pixels.reason, pixels.message)
-            moved = normalised(pixels.to(self.device, non_blocking=True), self.backbone)
-            yield list(moved.chunk(len(numbers)))
+            yield pixels
 
 
 class FromCache:
@@ -90,33 +107,77 @@ class FromCache:
         return out
 
 
-def fill_cache(
+def cached_views(
+    recipe: Recipe,
+    keys: Keys,
+    learn: Rows,
+    held: Rows,
+    files: FromFiles,
+    folder: Path,
+    autocast: Callable[[], AbstractContextManager[Any]],
+    watch: Watch,
+) -> FromCache:
+    """Views of a recipe's cache in `folder`, once what it lacks is computed: every view of the works that are learned
+    from, and the plain one of those held out."""
+    backbone, below, device = files.backbone, recipe.cache.below, files.device
+    probe = torch.zeros(1, 3, recipe.input_size, recipe.input_size, device=device)
+    with torch.inference_mode():
+        shape = tuple(backbone.eval().lower(probe, below).shape[1:])
+    data = as_data(recipe)
+    signature = {name: data[name] for name in ("backbone", "input_size", "resize", "augment", "seed")}
+    signature |= {"below": below, "trunk": trunk_digest(backbone, below)}
+    cache = Activations(cache_folder(folder, signature), signature, np.unique(keys), shape)
+    rows = cache.rows(keys)
+
+    def trunk(pixels: Tensor) -> Tensor:
+        with torch.inference_mode(), autocast():
+            return backbone.lower(pixels, below).float()
+
+    def plain(order: Order) -> Iterator[Tensor]:
+        return (pixels for (pixels,) in files.batches(order))
+
+    for number in range(recipe.cache.views + 1):
+        which = np.concatenate([learn, held]) if number == PLAIN_VIEW else learn
+        fill_view(cache, rows, which, number, plain, trunk, watch)
+    return FromCache(cache, rows, below, device)
+
+
+def cache_folder(folder: Path, signature: dict[str, Any]) -> Path:
+    """Where the cache of a signature lies."""
+    return folder / f"cache-{hashlib.sha256(json.dumps(signature, sort_keys=True).encode()).hexdigest()[:12]}"
+
+
+def fill_view(
     cache: Activations,
     rows: Rows,
     works: Rows,
     number: int,
-    files: FromFiles,
-    below: int,
-    autocast: Callable[[], AbstractContextManager[Any]],
+    views: Callable[[Order], Iterator[Tensor]],
+    make: Callable[[Tensor], Tensor],
     watch: Watch,
 ) -> None:
-    """Computes one view of `works` (m,) that the cache lacks; `rows` (n,) is the row of every work in the cache."""
+    """Computes one view of `works` (m,) that the cache lacks; `rows` (n,) is the row of every work in the cache.
+
+    `views` gives the pixels of batches, and `make` what is kept of them.
+    """
     work_of = {int(rows[work]): int(work) for work in works}
 
     def batches(left: Rows) -> Iterator[tuple[Rows, Tensor]]:
         blocks = [left[i : i + CACHE_BATCH] for i in range(0, len(left), CACHE_BATCH)]
         order = [(np.array([work_of[int(row)] for row in block]), np.full((1, len(block)), number)) for block in blocks]
-        for block, (pixels,) in zip(blocks, files.batches(order), strict=True):
-            yield block, pixels
+        return zip(blocks, views(order), strict=True)
 
-    def trunk(pixels: Tensor) -> Tensor:
-        with torch.inference_mode(), autocast():
-            return files.backbone.lower(pixels, below).float()
-
-    cache.fill(number, np.unique(rows[works]), batches, trunk, watch)
+    cache.fill(number, np.unique(rows[works]), batches, make, watch)
 
 
 CACHE_BATCH = 64
+FEW_VIEWS = 512
+"""Views up to which starting worker processes costs more than they save."""
+
+
+def workers_for(views: int, device: torch.device) -> int:
+    """How many processes should decode so many views while the device computes."""
+    return max(0, usable_cores() - (device.type == "cpu")) if views > FEW_VIEWS else 0
 
 
 def epoch_order(works: Rows, recipe: Recipe, phase: int, epoch: int, views: int) -> list[tuple[Rows, Rows]]:

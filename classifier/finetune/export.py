@@ -196,6 +196,7 @@ def _portable(recipe: dict[str, Any]) -> dict[str, Any]:
     recipe["weights"] = _place(recipe["weights"])
     for distill in recipe["distill"]:
         distill["teacher"] = Path(distill["teacher"]).name
+        distill["encoder"] = Path(distill["encoder"]).name
     out: dict[str, Any] = json.loads(json.dumps(recipe))  # lists for tuples
     return out
 

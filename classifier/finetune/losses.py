@@ -26,8 +26,8 @@ class Targets:
 
     labels: Mapping[str, Tensor]
     """Kind of a task or of a contrast to class numbers (B,) int64, UNKNOWN where a work has no such label."""
-    teachers: Sequence[Tensor]
-    """Unit rows (B, d) for each `distill` of the recipe."""
+    teachers: Sequence[Sequence[Tensor]]
+    """For each `distill` of the recipe and each view unit rows (B, d): what the teacher says of the work, or of it."""
     shares: Sequence[Tensor]
     """(B, B) for each view."""
 
@@ -87,12 +87,12 @@ class Objective(nn.Module):
             _put(losses, kind, said)
         for i, contrast in enumerate(self.recipe.contrast):
             _put(losses, _name("contrast", i, contrast.label or "views"), self._contrast(contrast, views, targets))
-        for i, (distill, teacher, layer) in enumerate(
+        for i, (distill, said_of, layer) in enumerate(
             zip(self.recipe.distill, targets.teachers, self.maps, strict=True)
         ):
             pairs = [
                 (view[distill.part].float(), normalize(shares @ teacher, dim=1))
-                for view, shares in zip(views, targets.shares, strict=True)
+                for view, shares, teacher in zip(views, targets.shares, said_of, strict=True)
             ]
             if distill.regression:
                 said = [(1 - (normalize(layer(rows), dim=1) * wanted).sum(1)).mean() for rows, wanted in pairs]

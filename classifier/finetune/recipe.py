@@ -70,6 +70,9 @@ class Distill:
     relation: float = 0.0
     """Weight of the Kullback-Leibler divergence between the rows of similarities within a batch."""
     temperature: float = 0.1
+    encoder: str = ""
+    """The encoder, by name or model folder, that made the teacher's embeddings: with it the teacher looks at every view
+    of a work in the cache, photographs aside. Empty: a view is to be embedded as the work is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +171,11 @@ class Recipe:
             raise TrainingError(f"recipe {self.name!r} has nothing to learn; give tasks, contrast or distill")
         if any(not c.label for c in self.contrast) and self.views < 2:
             raise TrainingError(f"recipe {self.name!r}: contrast of views needs views: 2 or more")
+        if any(d.encoder for d in self.distill) and not self.cache.below:
+            raise TrainingError(
+                f"recipe {self.name!r}: a teacher can look at every view only where they are kept; give cache, or "
+                f"leave the encoder of distill away"
+            )
         if not self.phases:
             raise TrainingError(f"recipe {self.name!r} has no phases; give at least one")
         for phase in self.phases:

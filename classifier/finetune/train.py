@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Sequence
@@ -16,7 +15,14 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from simsearch.classifier.finetune.backbones import load_backbone
-from simsearch.classifier.finetune.batches import FromCache, FromFiles, Views, epoch_order, fill_cache, mixed
+from simsearch.classifier.finetune.batches import (
+    FromFiles,
+    Views,
+    cached_views,
+    epoch_order,
+    mixed,
+    workers_for,
+)
 from simsearch.classifier.finetune.device import autocast_for, chosen_device
 from simsearch.classifier.finetune.freeze import train_mode
 from simsearch.classifier.finetune.held_out import (
@@ -36,10 +42,8 @@ from simsearch.classifier.finetune.recipe import Phase, Recipe, as_data, steps_a
 from simsearch.classifier.finetune.schedule import learning_layers, parameter_groups, rate_at
 from simsearch.classifier.finetune.start import (
     begin_from,
-    centred,
     earlier_run,
     save_objective,
-    trunk_digest,
     weights_digest,
 )
 from simsearch.classifier.finetune.state import (
@@ -52,18 +56,16 @@ from simsearch.classifier.finetune.state import (
     save_state,
     write_tensors,
 )
-from simsearch.classifier.finetune.trunk import Activations
+from simsearch.classifier.finetune.view_teachers import teacher_of
 from simsearch.classifier.finetune.works import Works
-from simsearch.encoders.base import usable_cores
 from simsearch.errors import TrainingError
+from simsearch.records import Preprocessing
 from simsearch.vectors import Rows
 from simsearch.watch import Watch, silent
 
 SAVE_EVERY_S = 300.0
 LOG_EVERY = 20
 """Steps between two lines of the log."""
-FEW_VIEWS = 512
-"""Views an epoch up to which starting worker processes costs more than they save."""
 LOG, RECIPE, BEST = "log.jsonl", "recipe.json", "best-{}.safetensors"
 
 
@@ -139,9 +141,12 @@ class Run:
         self.average.load_state_dict(self.network.state_dict())
         self.upper: Any = torch.compile(self._parts_of) if compiled else self._parts_of
         self.labels = {kind: torch.from_numpy(n) for kind, n in class_numbers(works, self.sizes, recipe).items()}
-        self.teachers = [torch.from_numpy(centred(rows, self.learn)) for rows in teachers]
         self.steps_done = 0
         self.views = self._views()
+        self.teachers = [
+            teacher_of(distill, rows, recipe, works, self.learn, folder.parent, self._files, watch)
+            for distill, rows in zip(recipe.distill, teachers, strict=True)
+        ]
 
     # -- the whole -----------------------------------------------------------------------------------------------------
 
@@ -204,7 +209,7 @@ class Run:
                 rate = rate_at(step, steps, phase.warmup)
                 for group in optimiser.param_groups:
                     group["lr"] = group["peak"] * rate
-                self._step(batch[0], tensors, phase, optimiser, number, step, step / a_epoch)
+                self._step(batch, tensors, phase, optimiser, number, step, step / a_epoch)
                 step, self.steps_done = step + 1, self.steps_done + 1
                 self.watch(f"phase {number + 1}", step, steps)
                 if step < end and time.monotonic() - saved > SAVE_EVERY_S:  # at its end an epoch is measured first
@@ -230,10 +235,11 @@ class Run:
     # -- one step ------------------------------------------------------------------------------------------------------
 
     def _step(
-        self, works: Places, views: list[Tensor], phase: Phase, optimiser: torch.optim.Optimizer, number: int,
-        step: int, epoch: float,
+        self, batch: tuple[Places, Places], views: list[Tensor], phase: Phase, optimiser: torch.optim.Optimizer,
+        number: int, step: int, epoch: float,
     ) -> None:  # fmt: skip
         began = time.monotonic()
+        works, numbers = batch
         torch.manual_seed(hash((self.recipe.seed, number, step)) & 0x7FFFFFFF)
         draw = np.random.default_rng([self.recipe.seed, number, step])
         shares = [torch.eye(len(works), device=self.device) for _ in views]
@@ -246,7 +252,7 @@ class Run:
         where = torch.from_numpy(works)
         targets = Targets(
             {kind: labels[where].to(self.device) for kind, labels in self.labels.items()},
-            [rows[where].to(self.device) for rows in self.teachers],
+            [[teacher.rows(works, view).to(self.device) for view in numbers] for teacher in self.teachers],
             shares,
         )
         losses = self.objective(each, targets)
@@ -328,34 +334,19 @@ class Run:
 
     # -- rooms of the run ----------------------------------------------------------------------------------------------
 
-    def _files(self, workers: int) -> FromFiles:
-        return FromFiles(self.works.paths, self.works.keys, self.recipe, self.network.backbone, self.device, workers)
+    def _files(self, workers: int, to: Preprocessing | None = None) -> FromFiles:
+        return FromFiles(
+            self.works.paths, self.works.keys, self.recipe, self.network.backbone, self.device, workers, to
+        )
 
     def _views(self) -> Views:
-        many = len(self.learn) * self.recipe.views > FEW_VIEWS
-        workers = max(0, usable_cores() - (1 if self.device.type == "cpu" else 0)) if many else 0
-        files = self._files(workers)
-        below = self.recipe.cache.below
-        if not below:
+        files = self._files(workers_for(len(self.learn) * self.recipe.views, self.device))
+        if not self.recipe.cache.below:
             return files
-        probe = torch.zeros(1, 3, self.recipe.input_size, self.recipe.input_size, device=self.device)
-        with torch.inference_mode():
-            shape = tuple(self.network.backbone.eval().lower(probe, below).shape[1:])
-        signature = self._signature()
-        stated = hashlib.sha256(json.dumps(signature, sort_keys=True).encode()).hexdigest()[:12]
-        cache = Activations(self.folder.parent / f"cache-{stated}", signature, np.unique(self.works.keys), shape)
-        rows = cache.rows(self.works.keys)
-        needed = np.concatenate([self.learn, self.held])
-        for number in range(self.recipe.cache.views + 1):
-            which = needed if number == 0 else self.learn
-            fill_cache(cache, rows, which, number, files, below, self.autocast, self.watch)
-        return FromCache(cache, rows, below, self.device)
-
-    def _signature(self) -> dict[str, Any]:
-        data = as_data(self.recipe)
-        kept = {name: data[name] for name in ("backbone", "input_size", "resize", "augment", "seed")}
-        below = self.recipe.cache.below
-        return kept | {"below": below, "trunk": trunk_digest(self.network.backbone, below)}
+        beside = self.folder.parent
+        return cached_views(
+            self.recipe, self.works.keys, self.learn, self.held, files, beside, self.autocast, self.watch
+        )
 
     def _modules(self) -> dict[str, nn.Module]:
         return {NETWORK: self.network, AVERAGE: self.average, OBJECTIVE: self.objective}

@@ -219,10 +219,11 @@ def teacher(collection: Collection, works: Works, distill: Distill) -> Rows:
     taken = rows[place].astype(np.float32)
     if not np.isfinite(taken).all():
         raise TrainingError(f"the teacher {distill.teacher!r} holds numbers that are not finite; make it again")
-    return taken[:, _columns(distill, taken.shape[1])]
+    return taken[:, columns_of(distill, taken.shape[1])]
 
 
-def _columns(distill: Distill, width: int) -> slice:
+def columns_of(distill: Distill, width: int) -> slice:
+    """The columns of a teacher of this width that a term learns from. Raises TrainingError for ones it has not."""
     if not distill.columns:
         return slice(None)
     ends = distill.columns
