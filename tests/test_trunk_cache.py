@@ -119,7 +119,7 @@ def test_a_fill_tells_how_far_it_is(opened):
     assert told == [("view 2", 1, 3), ("view 2", 2, 3), ("view 2", 3, 3)]
 
 
-def test_another_signature_or_unknown_keys_begin_anew(opened):
+def test_another_signature_begins_anew_and_unknown_keys_get_rows(opened):
     trunk = Trunk()
 
     def asked(**changes):
@@ -132,9 +132,37 @@ def test_another_signature_or_unknown_keys_begin_anew(opened):
     assert asked() == []
     assert asked(keys=KEYS[1:]) == [], "all are there"
     assert asked(signature={"trunk": "b"}) == [0, 1, 2, 3]
-    assert asked(signature={"trunk": "b"}, keys=np.append(KEYS, np.uint64(99))) == [0, 1, 2, 3, 4]
+    assert asked(signature={"trunk": "b"}, keys=np.append(KEYS, np.uint64(99))) == [4]
     assert asked(signature={"trunk": "b", "how": (1, 2)}, keys=KEYS[:2]) == [0, 1]
     assert asked(signature={"trunk": "b", "how": (1, 2)}, keys=KEYS[:2]) == [], "a tuple is a list in JSON"
+
+
+@pytest.mark.parametrize("more", [1, 7, 2000])
+def test_a_cache_grows_by_what_it_lacks_and_keeps_what_was_computed(opened, more):
+    trunk, keys = Trunk(), np.concatenate([KEYS, np.arange(100, 100 + more, dtype=np.uint64)])
+    opened().fill(0, np.array([0, 2]), trunk.batches, trunk)
+    grown = opened(keys=keys[::-1])
+    assert len(grown.keys) == len(keys)
+    assert grown.view(0).shape == (len(keys), 3)
+    assert grown.keys[grown.rows(keys)].tolist() == keys.tolist()
+    assert grown.rows(KEYS).tolist() == [0, 1, 2, 3], "what was there stays where it was"
+    grown.fill(0, grown.rows(keys[[0, 1, -1]]), trunk.batches, trunk)
+    assert trunk.asked == [0, 2, 1, int(grown.rows(keys[-1:])[0])]
+    assert opened().view(0)[:3, 0].tolist() == [0.5, 1.5, 2.5]
+    grown.fill(1, np.array([len(keys) - 1]), trunk.batches, trunk)
+    assert len(opened().view(1)) == len(keys)
+
+
+def test_growing_that_was_stopped_before_its_end_is_done_again(opened, tmp_path):
+    trunk, keys = Trunk(), np.append(KEYS, np.uint64(99))
+    opened().fill(0, np.arange(4), trunk.batches, trunk)
+    before = (tmp_path / "cache" / "keys.npy").read_bytes()
+    opened(keys=np.append(keys, np.uint64(100)))
+    (tmp_path / "cache" / "keys.npy").write_bytes(before)  # the arrays had grown, the keys had not
+    grown = opened(keys=keys)
+    assert grown.view(0)[:, 0].tolist() == [0.5, 1.5, 2.5, 3.5, 0, 0]
+    grown.fill(0, np.arange(5), trunk.batches, trunk)
+    assert trunk.asked[4:] == [4]
 
 
 def test_a_cache_that_was_cut_short_while_it_was_made_begins_anew(opened, tmp_path):

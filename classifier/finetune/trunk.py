@@ -58,8 +58,8 @@ class Activations:
     def __init__(self, folder: Path, signature: dict[str, Any], keys: Keys, shape: tuple[int, ...]) -> None:
         """Opens the cache in `folder`, or makes it, for activations of `shape` a view of a work.
 
-        A cache of another signature, or without some of the keys, is begun anew. Raises TrainingError where the folder
-        cannot be written.
+        A cache of another signature is begun anew, and one without some of the keys gets rows for them. Raises
+        TrainingError where the folder cannot be written.
         """
         self.folder, self.shape = folder, shape
         try:
@@ -131,14 +131,25 @@ class Activations:
     def _opened(self, signature: dict[str, Any], keys: Keys) -> Keys:
         said, stored = self.folder / "signature.json", self.folder / "keys.npy"
         if stored.exists() and _read(said) == json.loads(json.dumps(signature)):
-            there = np.load(stored)
-            if np.isin(keys, there).all():
-                return np.asarray(there)
+            return self._with(keys, np.load(stored))
         for old in (said, stored, *self.folder.glob("view-*")):
             old.unlink(missing_ok=True)
         np.save(stored, keys)
         said.write_text(json.dumps(signature, indent=2, sort_keys=True) + "\n", encoding="utf-8")
         return keys
+
+    def _with(self, keys: Keys, there: Keys) -> Keys:
+        """The keys of the cache, once those that it lacks have rows at its end."""
+        missing = np.setdiff1d(keys, there)
+        if len(missing):
+            there = np.concatenate([there, missing])
+            for path in self.folder.glob("view-*.npy"):
+                _lengthen(path, len(there))
+            aside = self.folder / "keys.part"
+            with aside.open("wb") as file:
+                np.save(file, there)
+            aside.replace(self.folder / "keys.npy")  # last: rows without a key are not looked at
+        return there
 
     def _mapped(self, name: str, dtype: Any, shape: Sequence[int]) -> Any:
         path = self.folder / name
@@ -150,6 +161,21 @@ class Activations:
             return np.lib.format.open_memmap(path, mode="r+")
         except OSError as error:
             raise self._refused(error) from error
+
+
+def _lengthen(path: Path, rows: int) -> None:
+    """Gives an array in a file so many rows, the new ones zeros in a hole that takes no room; never fewer than it has.
+
+    numpy leaves room in a header for its number of rows to grow.
+    """
+    array = np.load(path, mmap_mode="r")
+    shape, dtype, fortran, begins = (max(rows, len(array)), *array.shape[1:]), array.dtype, False, array.offset
+    del array
+    header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": fortran, "shape": shape}
+    with path.open("r+b") as file:
+        file.truncate(begins + math.prod(shape) * dtype.itemsize)
+        np.lib.format.write_array_header_1_0(file, header)
+        assert file.tell() == begins, "the header has grown into the numbers"
 
 
 def _read(signature: Path) -> Any:
