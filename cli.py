@@ -19,13 +19,15 @@ from simsearch.errors import SimsearchError, WhereError
 
 COMMANDS = {
     "audit": "Finds labels that look wrong, for a person to review.",
+    "bench": "Measures what bounds indexing on this machine, and proposes options.",
     "classify": "Says what each IMAGE resembles: style, genre, artist, with the works behind the answer.",
     "evaluate": "Measures what is known of a label, on works that were held out.",
     "export": "Writes the catalog, and the embeddings, for other programs.",
-    "export-encoder": "Writes a fine-tuned network as a model folder, which embeds without torch.",
+    "export-encoder": "Writes an encoder on torch as a model folder, which embeds without torch.",
     "finetune": "Trains a network on the works and labels of the collection, by a recipe.",
     "index": "Brings the collection up to date with FOLDERS, or with all that it knows.",
     "info": "Describes the collection: works, encoders, index, recall, sizes, failures.",
+    "search": 'Shows the works that WORDS describe, such as "a stormy sea at dusk".',
     "similar": "Shows the works most like QUERY: a path, a URL, - for standard input, or an artwork's id.",
     "train": "Learns to tell styles, genres, artists or kinds from the labels and embeddings of the collection.",
 }

@@ -19,6 +19,7 @@ from simsearch.classifier.prepare import merged
 from simsearch.classifier.shipped import in_order, predictions, shipped_heads
 from simsearch.collection import Collection, EncoderEntry
 from simsearch.errors import HeadError, QueryError
+from simsearch.query import Image, Query, ask
 from simsearch.records import Hit, Prediction
 from simsearch.vectors import Rows
 from simsearch.watch import Watch, silent
@@ -78,7 +79,7 @@ class Classifier:
 
     def classify(
         self,
-        image: search.Image,
+        image: Image,
         *,
         top: int = 1,
         voters: int = neighbours.VOTERS,
@@ -107,16 +108,14 @@ class Classifier:
                     out += self._by_head(head, asked, top, evidence, threshold)
             return out
 
-    def _ask(self, image: search.Image, max_pixels: int, embedding_only: bool) -> search.Query:
+    def _ask(self, image: Image, max_pixels: int, embedding_only: bool) -> Query:
         if embedding_only and isinstance(image, int):
             row, found = self.collection.catalog.embeddings(self.entry.number, self.entry.info.dim, [image])
             if len(found):
-                return search.Query(str(image), row)
-        return search.ask(self.collection, [image], encoder=self.entry.info.name, max_pixels=max_pixels)[0]
+                return Query(str(image), row)
+        return ask(self.collection, [image], encoder=self.entry.info.name, max_pixels=max_pixels)[0]
 
-    def _by_head(
-        self, head: Head, asked: search.Query, top: int, evidence: int, threshold: float | None
-    ) -> list[Prediction]:
+    def _by_head(self, head: Head, asked: Query, top: int, evidence: int, threshold: float | None) -> list[Prediction]:
         said = predictions(head, asked.row, top, threshold)
         if evidence < 1:
             return said
@@ -133,13 +132,13 @@ class Classifier:
             self._said[kind] = trusted_labels(self.collection.catalog, kind)
         return self._said[kind]
 
-    def _nearest(self, asked: search.Query, ids: Ids, k: int) -> tuple[Hit, ...]:
+    def _nearest(self, asked: Query, ids: Ids, k: int) -> tuple[Hit, ...]:
         return tuple(search.find(self.collection, [asked], k, search.Filters(only=ids), self.entry.info.name))
 
 
 def classify(
     collection: Collection,
-    image: search.Image,
+    image: Image,
     *,
     labels: Sequence[str] = (),
     top: int = 1,

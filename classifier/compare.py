@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import NamedTuple
 
 import numpy as np
 
-from simsearch.classifier import intervals, metrics
+from simsearch.classifier import metrics
 from simsearch.classifier.evaluate import check
 from simsearch.classifier.groups import Groups, near_duplicates
 from simsearch.classifier.head import Head, names_of
-from simsearch.classifier.intervals import RESAMPLES, Paired
+from simsearch.classifier.intervals import RESAMPLES
 from simsearch.classifier.labelled import check_kind
-from simsearch.classifier.learn import codes, macro_f1
+from simsearch.classifier.learn import codes
 from simsearch.classifier.measured import Draws, Measured, head_for, measured
-from simsearch.classifier.metrics import Codes, Flags, Floats
+from simsearch.classifier.metrics import Codes
 from simsearch.classifier.prepare import VAL
 from simsearch.classifier.retrieval import retrieval
-from simsearch.classifier.scores import TOP
+from simsearch.classifier.scores import TOP, Answers, differences, of_rows, right_alone
 from simsearch.collection import Collection, EncoderEntry
 from simsearch.errors import HeadError, LabelError, QueryError
 from simsearch.figures import Comparison, Difference
-from simsearch.records import Estimate
 from simsearch.watch import Watch, silent
 
 
@@ -116,13 +114,14 @@ class _Pair:
     """Of either, by name."""
     true: Codes
 
-    def guesses(self) -> tuple[Codes, Codes]:
-        """Each head's answers (n,), in codes of `classes`."""
+    def answers(self) -> tuple[Answers, Answers]:
+        """What each head says of the works, its answers in codes of `classes`."""
         place = {name: i for i, name in enumerate(self.classes)}
         out = []
         for side in (self.a, self.b):
             own = np.array([place[name] for name in side.classes], dtype=np.int64)
-            out.append(own[metrics.predicted(side.probabilities())])
+            shares = side.probabilities()
+            out.append(Answers(side.true, shares, own[metrics.predicted(shares)]))
         return out[0], out[1]
 
 
@@ -154,20 +153,10 @@ def _on_both(collection: Collection, sides: list[Side], on: list[Measured]) -> _
 
 
 def _of_heads(pair: _Pair, draws: Draws) -> tuple[list[Difference], tuple[int, int]]:
-    """Top-1 by McNemar's test, the others by the paired bootstrap; and how many works one alone names rightly."""
-    k, true = len(pair.classes), pair.true
-    guess_a, guess_b = pair.guesses()
-    hits = [metrics.correct(true, guess) for guess in (guess_a, guess_b)]
-    test = intervals.mcnemar(*hits)
-    top1 = _of_rows("top1", hits, draws)
-    rows = [Difference("top1", top1.a, top1.b, top1.difference, test.p)]
-    f1 = [intervals.estimate_confusion({"f1": macro_f1}, true, guess, k, **draws)["f1"] for guess in (guess_a, guess_b)]
-    rows.append(_row("macro_f1", f1[0], f1[1], intervals.paired_macro_f1(true, guess_a, guess_b, k, **draws)))
-    shares = [(side.true, side.probabilities()) for side in (pair.a, pair.b)]
-    if min(len(pair.a.classes), len(pair.b.classes)) > TOP:
-        rows.append(_of_rows("top5", [metrics.top_k(own, p, TOP) for own, p in shares], draws))
-    rows.append(_of_rows("Brier", [metrics.brier_rows(own, p) for own, p in shares], draws))
-    return rows, (test.only_a, test.only_b)
+    """The differences of :func:`scores.differences`, and how many works one alone names rightly."""
+    a, b = pair.answers()
+    top5 = min(len(pair.a.classes), len(pair.b.classes)) > TOP
+    return differences(pair.true, a, b, len(pair.classes), draws, top5=top5), right_alone(pair.true, a, b)
 
 
 def _of_encoders(pair: _Pair, draws: Draws, watch: Watch) -> list[Difference]:
@@ -180,18 +169,8 @@ def _of_encoders(pair: _Pair, draws: Draws, watch: Watch) -> list[Difference]:
         counted = found[0].counted & found[1].counted
         if counted.any():
             some = Draws(groups=draws["groups"][counted], resamples=draws["resamples"], seed=draws["seed"])
-            rows.append(_of_rows(name, [side.precision_at(10)[counted] for side in found], some))
+            rows.append(of_rows(name, [side.precision_at(10)[counted] for side in found], some))
     return rows
-
-
-def _of_rows(name: str, per_row: Sequence[Flags] | Sequence[Floats], draws: Draws) -> Difference:
-    """The means of a figure of each row (n,), of one and of the other."""
-    a, b = (intervals.estimate_mean(values, **draws) for values in per_row)
-    return _row(name, a, b, intervals.paired_bootstrap(*per_row, **draws))
-
-
-def _row(name: str, a: Estimate, b: Estimate, paired: Paired) -> Difference:
-    return Difference(name, a, b, paired.difference, paired.p)
 
 
 def _neighbours_alone(collection: Collection, kind: str, sides: list[Side], side: Side) -> Side:

@@ -20,6 +20,8 @@ from simsearch.classifier.measured import Draws, Measured, head_for, measured, n
 from simsearch.classifier.prepare import VAL
 from simsearch.classifier.retrieval import KS, retrieval
 from simsearch.classifier.scores import baselines, head_method
+from simsearch.classifier.words_measured import ask_words
+from simsearch.classifier.zero_shot import Wording
 from simsearch.collection import Collection
 from simsearch.errors import QueryError
 from simsearch.vectors import Rows
@@ -46,6 +48,7 @@ def evaluate(
     seed: int = 0,
     resamples: int = RESAMPLES,
     groups: Groups | None = None,
+    zero_shot: Wording | None = None,
     watch: Watch = silent,
 ) -> f.Evaluation:
     """What a head, the nearest works and similarity itself know of a kind of label, each figure with its interval.
@@ -55,8 +58,11 @@ def evaluate(
     measures on what it has seen. `where` narrows both the works and those that answer; by default it is the head's own
     filter. `groups` are near-duplicates that were found before. The same `seed` gives the same figures.
 
+    `zero_shot` has the same works named by words alone as well, of `encoder`, or of the first of the collection that
+    reads words. Its labels are by default the classes; works that its encoder has not embedded are left out for all.
+
     Raises LabelError for a kind that no work has, with the nearest there is, and for a part without works; HeadError,
-    EncoderError, EncoderMismatchError, WhereError, EmbeddingError.
+    EncoderError, EncoderMismatchError, WhereError, EmbeddingError, QueryError.
     """
     check(resamples)
     started = time.perf_counter()
@@ -65,6 +71,9 @@ def evaluate(
     on = measured(
         collection, kind, entry, found, split=split, where=where, seed=seed, groups=groups, watch=watch
     )  # fmt: skip
+    by_words = ask_words(collection, on, zero_shot, watch) if zero_shot else None
+    if by_words:
+        on = by_words.on
     if found is None:
         collection.notice(no_head(collection, entry, kind))
     elif on.seen:
@@ -72,6 +81,8 @@ def evaluate(
     draws = on.draws(resamples, seed)
     shares = on.probabilities() if found else None
     methods = baselines(on, draws, watch)
+    if by_words:
+        methods.insert(0, by_words.method(draws))
     if shares is not None:
         methods.insert(0, head_method(on, shares, draws))
     return f.Evaluation(
@@ -79,7 +90,7 @@ def evaluate(
         on.left_out, tuple(methods),
         head=head_figures(collection, on, shares, draws) if shares is not None else None,
         retrieval=retrieved(on, resamples, seed, watch), seed=seed, resamples=resamples,
-        seconds=time.perf_counter() - started,
+        seconds=time.perf_counter() - started, zero_shot=by_words.figures(shares, draws) if by_words else None,
     )  # fmt: skip
 
 

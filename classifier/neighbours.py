@@ -14,6 +14,7 @@ from simsearch import search
 from simsearch.catalog.catalog import Ids
 from simsearch.classifier.labelled import check_kind
 from simsearch.collection import Collection
+from simsearch.query import Query
 from simsearch.records import Hit, Prediction
 
 VOTERS = 10
@@ -22,7 +23,7 @@ VOTERS = 10
 def answer(
     collection: Collection,
     kind: str,
-    asked: search.Query,
+    asked: Query,
     top: int,
     voters: int,
     labelled: Ids,

@@ -1,14 +1,22 @@
-"""Figures of each way to name a label, with their intervals: a head, the nearest works, and what knows nothing."""
+"""Figures of each way to name a label, with their intervals: a head, the nearest works, and what knows nothing.
+
+And the differences between two ways on the same works, with a test of each.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from simsearch.classifier import intervals, metrics
+from simsearch.classifier.intervals import Paired
+from simsearch.classifier.learn import macro_f1
 from simsearch.classifier.measured import Draws, Measured
 from simsearch.classifier.metrics import Codes, Counts, Flags, Floats
 from simsearch.classifier.retrieval import NOBODY, knn_predict
-from simsearch.figures import Method
+from simsearch.figures import Difference, Method
 from simsearch.records import Estimate
 from simsearch.vectors import Rows
 from simsearch.watch import Watch
@@ -46,12 +54,15 @@ def baselines(on: Measured, draws: Draws, watch: Watch) -> list[Method]:
     return [*out, chance(on, draws)]
 
 
-def method(name: str, on: Measured, guess: Codes, draws: Draws, top: Flags | None = None) -> Method:
+def method(
+    name: str, on: Measured, guess: Codes, draws: Draws, top: Flags | None = None, classes: int | None = None
+) -> Method:
     """Figures of guesses (n,), and of `top` (n,), whether the right class is among the five best.
 
-    With five classes or fewer there is no top-5, which would be 1 whatever is guessed.
+    With five classes or fewer there is no top-5, which would be 1 whatever is guessed. `classes` is how many there are
+    to guess, where some stand behind those of the works.
     """
-    of_weights = intervals.of_confusion(_of_classes, on.true, guess, len(on.classes))
+    of_weights = intervals.of_confusion(_of_classes, on.true, guess, classes or len(on.classes))
     found = intervals.estimates(of_weights, len(on.true), basic=True, **draws)
     figures = {"top1": intervals.estimate_mean(metrics.correct(on.true, guess), **draws)}
     figures |= dict(zip(OF_CLASSES, found, strict=True))
@@ -85,6 +96,49 @@ def chance(on: Measured, draws: Draws) -> Method:
     if k > TOP:
         found["top5"] = Estimate(TOP / k, TOP / k, TOP / k)
     return Method("chance", found)
+
+
+class Answers(NamedTuple):
+    """What one way says of the works that are measured on."""
+
+    true: Codes
+    """(n,) the works' classes, in codes of the columns of `shares`."""
+    shares: Rows | Floats
+    """(n, c) its probabilities."""
+    guess: Codes
+    """(n,) its answers, in codes that both ways share."""
+
+
+def differences(true: Codes, a: Answers, b: Answers, classes: int, draws: Draws, *, top5: bool) -> list[Difference]:
+    """Figures of both and b less a: top-1 by McNemar's test, the others by the paired bootstrap.
+
+    `true` (n,) and the guesses are codes of the same `classes`; `top5` is whether both choose among more than five.
+    """
+    hits = [metrics.correct(true, side.guess) for side in (a, b)]
+    top1 = of_rows("top1", hits, draws)
+    rows = [Difference("top1", top1.a, top1.b, top1.difference, intervals.mcnemar(*hits).p)]
+    f1 = [intervals.estimate_confusion({"f1": macro_f1}, true, side.guess, classes, **draws)["f1"] for side in (a, b)]
+    rows.append(_row("macro_f1", f1[0], f1[1], intervals.paired_macro_f1(true, a.guess, b.guess, classes, **draws)))
+    if top5:
+        rows.append(of_rows("top5", [metrics.top_k(side.true, side.shares, TOP) for side in (a, b)], draws))
+    rows.append(of_rows("Brier", [metrics.brier_rows(side.true, side.shares) for side in (a, b)], draws))
+    return rows
+
+
+def right_alone(true: Codes, a: Answers, b: Answers) -> tuple[int, int]:
+    """How many works a alone names rightly, and b alone."""
+    test = intervals.mcnemar(*(metrics.correct(true, side.guess) for side in (a, b)))
+    return test.only_a, test.only_b
+
+
+def of_rows(name: str, per_row: Sequence[Flags] | Sequence[Floats], draws: Draws) -> Difference:
+    """The means of a figure of each row (n,), of one and of the other."""
+    a, b = (intervals.estimate_mean(values, **draws) for values in per_row)
+    return _row(name, a, b, intervals.paired_bootstrap(*per_row, **draws))
+
+
+def _row(name: str, a: Estimate, b: Estimate, paired: Paired) -> Difference:
+    return Difference(name, a, b, paired.difference, paired.p)
 
 
 def _of_classes(confusions: Counts) -> Floats:

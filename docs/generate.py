@@ -29,12 +29,13 @@ HERE = Path(__file__).parent
 WIDTH = 100
 TERMINAL = 78
 """Width of the help in a terminal of 80 columns or more."""
-ALIASES = (("simsearch.search", "Image"), ("simsearch.watch", "Watch"))
+ALIASES = (("simsearch.query", "Image"), ("simsearch.watch", "Watch"))
 """Names that stand in signatures without being public themselves."""
 PARTS = (("simsearch.classifier.prepare", "ClassChoices"), ("simsearch.classifier.prepare", "SplitChoices"),
          ("simsearch.classifier.head", "Head"), ("simsearch.classifier.classify", "Labelling"),
          ("simsearch.classifier.groups", "Groups"), ("simsearch.figures", "Evaluation"),
-         ("simsearch.figures", "Method"), ("simsearch.figures", "HeadFigures"), ("simsearch.figures", "Retrieval"),
+         ("simsearch.figures", "Method"), ("simsearch.query", "Query"), ("simsearch.records", "Share"),
+         ("simsearch.figures", "HeadFigures"), ("simsearch.figures", "Retrieval"),
          ("simsearch.figures", "Comparison"), ("simsearch.figures", "Difference"), ("simsearch.records", "Estimate"),
          ("simsearch.classifier.audit", "Audit"), ("simsearch.figures", "Finding"))  # fmt: skip
 """Classes that do so."""

@@ -15,6 +15,7 @@ from simsearch import vectors
 from simsearch.catalog.catalog import Generation
 from simsearch.catalog.writing import Writer
 from simsearch.collection import Collection, EncoderEntry
+from simsearch.encoders.base import Encoder, TextEncoder
 from simsearch.index.base import Ids, VectorIndex
 from simsearch.index.exact import ExactIndex, search_rows
 from simsearch.index.seal import seal
@@ -26,12 +27,32 @@ AUTO_IVF_FROM = 200_000
 RECALL_WANTED = 0.98
 RECALL_QUERIES = 200
 BACKGROUND_PAIRS = 20_000
+TEXT_QUERIES = 100
+PROMPTS = (
+    "a painting", "a portrait of a woman", "a landscape with trees", "ships on a stormy sea",
+    "a still life with flowers", "people in a city street", "an abstract composition", "a religious scene",
+    "an animal", "a drawing in ink", "a battle", "a nude", "a building", "night", "the colour blue", "a sculpture",
+)  # fmt: skip
+"""Plain phrases among the words by which an inverted file's effort is measured."""
 
 
-def publish(collection: Collection, writer: Writer, entry: EncoderEntry, run: int, kind: str = "auto") -> Generation:
-    """Builds the index of an encoder aside, measures it, and publishes it. Readers see the old one or the new."""
+def publish(
+    collection: Collection,
+    writer: Writer,
+    entry: EncoderEntry,
+    run: int,
+    kind: str = "auto",
+    encoder: Encoder | None = None,
+) -> Generation:
+    """Builds the index of an encoder aside, measures it, and publishes it. Readers see the old one or the new.
+
+    Where the encoder is given and reads words, an inverted file's effort for queries of words is measured, too; else
+    it stays what it was.
+    """
     rows, ids = collection.catalog.embeddings(entry.number, entry.info.dim)
     index, recall = build(rows, ids, kind)
+    if index.kind == "ivf":
+        settle_text_effort(collection, entry, index, rows, ids, encoder)
     below = Path("index") / re.sub(r"[^\w.-]+", "-", f"{entry.info.name}-{entry.info.revision}")
     named = {Path(each) for each in collection.catalog.generation_folders()}
     number = _next_number(collection.folder / below, {path.name for path in named if path.parent == below})
@@ -91,6 +112,42 @@ def tune(index: object, rows: Rows, ids: Ids) -> float:
         if recall >= RECALL_WANTED or index.probes >= index.lists:
             return round(recall, 4)
         index.probes *= 2
+
+
+def settle_text_effort(
+    collection: Collection, entry: EncoderEntry, index: VectorIndex, rows: Rows, ids: Ids, encoder: Encoder | None
+) -> None:
+    """Gives an inverted file the fewest probes (a power of two) that find RECALL_WANTED of what words are nearest to.
+
+    Words lie apart from pictures in the space of a CLIP, so the lists that hold the nearest pictures are not those
+    whose centroids are nearest. Measured on words of the collection itself, its titles and labels, and on PROMPTS.
+    """
+    from simsearch.index.ivf import IvfIndex
+
+    assert isinstance(index, IvfIndex)
+    if not isinstance(encoder, TextEncoder):
+        old = collection.catalog.generation(entry.number)
+        index.text_probes = int(old.parameters.get("text_probes", 0)) if old else 0
+        return
+    queries = encoder.embed_texts(sample_texts(collection))
+    truth = [set(found.tolist()) for found in search_rows(queries, rows, ids, 10)[1]]
+    index.text_probes = index.probes
+    while index.text_probes < index.lists:
+        found = index.search(queries, 10, of_text=True)[1]
+        hits = sum(len(want & set(got.tolist())) for want, got in zip(truth, found, strict=True))
+        if hits / sum(map(len, truth)) >= RECALL_WANTED:
+            return
+        index.text_probes = min(2 * index.text_probes, index.lists)
+
+
+def sample_texts(collection: Collection) -> list[str]:
+    """Words that people may search for: PROMPTS, and titles and labels of works drawn with a fixed seed."""
+    ids = collection.catalog.ids_where()
+    chosen = np.random.default_rng(17).choice(ids, min(TEXT_QUERIES, len(ids)), replace=False)
+    said = [
+        text for work in collection.catalog.artworks(np.sort(chosen)) for text in (work.title, work.style, work.genre)
+    ]
+    return list(dict.fromkeys([*PROMPTS, *(text for text in said if text and text.strip())]))
 
 
 def background(rows: Rows) -> Rows:

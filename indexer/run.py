@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import gc
+import json
 import os
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from simsearch import images
 from simsearch.catalog.writing import ImageRow, Writer
-from simsearch.collection import Collection, EncoderEntry, open_files
+from simsearch.collection import CURRENT_ENCODERS, Collection, EncoderEntry, open_files
 from simsearch.encoders.base import Encoder
 from simsearch.encoders.registry import DEFAULT, load_encoder, location_of
+from simsearch.encoders.running import Running
 from simsearch.errors import IndexFileError, SourceError
 from simsearch.index.ivf import FEWEST
 from simsearch.indexer.changes import Changes
@@ -33,8 +35,9 @@ from simsearch.watch import Watch, silent
 class Options:
     """How to index."""
 
-    encoder: str | None = None
-    """Built-in name or model folder; by default the collection's own, or `color` in a new one."""
+    encoder: str | Sequence[str] | None = None
+    """What :func:`load_encoder` takes, or several of it, the collection's default first; by default its own, or the
+    built-in default in a new one."""
     index: str = "auto"
     """``exact``, ``ivf``, or ``auto``, which chooses by the number of works."""
     max_pixels: int = images.DEFAULT_MAX_PIXELS
@@ -48,6 +51,8 @@ class Options:
     """Lists of labels for these folders, as ``--labels`` names them; by default those that were named last."""
     classes: Sequence[str] = ()
     """Class files of these lists, as ``--classes`` names them."""
+    running: Running = field(default_factory=Running)
+    """Device, precision and batch size of encoders on torch."""
 
 
 def index_folders(
@@ -58,10 +63,11 @@ def index_folders(
 ) -> IndexReport:
     """Brings the collection up to date with these folders, or with all that it knows. What the run did.
 
-    Stopping it keeps all that is committed. Raises SourceError, EncoderError, CollectionLockedError,
-    CollectionWriteError.
+    Each encoder has a run of its own: the report is the first one's, the others' are in `followed_by`. Encoders that
+    were named once stay current: without a name, all of them are brought up to date. Stopping it keeps all that is
+    committed. Raises SourceError, EncoderError, CollectionLockedError, CollectionWriteError.
     """
-    options, watch, started = options or Options(), watch or silent, time.perf_counter()
+    options, watch = options or Options(), watch or silent
     with collection.writer() as writer:
         known = collection.catalog.sources()
         asked = [folder_source(Path(folder).expanduser(), collection.base, known) for folder in folders]
@@ -69,12 +75,17 @@ def index_folders(
             asked = [FolderSource(name, name.removeprefix("folder:"), root) for _, name, root in known]
         if not asked:
             raise SourceError("this collection knows no folder yet; name one: simsearch index FOLDER")
-        encoder = _encoder(collection, options)
-        run = _Run(collection, writer, encoder, options, watch)
-        report = run.go(asked)
-        report = replace(report, seconds=round(time.perf_counter() - started, 3))
-        writer.finish_run(run.number, report.to_dict())
-    return report
+        encoders = _encoders(collection, options)
+        reports: list[IndexReport] = []
+        for encoder in encoders:
+            started = time.perf_counter()
+            run = _Run(collection, writer, encoder, options, watch, is_default=not reports)
+            report = run.go(asked)
+            reports.append(replace(report, encoder=encoder.info.name, seconds=round(time.perf_counter() - started, 3)))
+            writer.finish_run(run.number, reports[-1].to_dict())
+            if report.interrupted:
+                break
+    return replace(reports[0], followed_by=tuple(reports[1:]), interrupted=reports[-1].interrupted)
 
 
 def rebuild(collection: Collection, entry: EncoderEntry) -> None:
@@ -84,20 +95,38 @@ def rebuild(collection: Collection, entry: EncoderEntry) -> None:
         publish(collection, writer, entry, writer.begin_run(), old.kind if old else "auto")
 
 
-def _encoder(collection: Collection, options: Options) -> Encoder:
-    if options.encoder is not None:
-        return load_encoder(options.encoder)
-    entries = collection.encoders()
-    return collection.load(entries[0]) if entries else load_encoder(DEFAULT)
+def _encoders(collection: Collection, options: Options) -> list[Encoder]:
+    """The encoders to embed with, the default first, each once."""
+    if options.encoder is None:
+        entries = collection.encoders()
+        if not entries:
+            return [load_encoder(DEFAULT)]
+        current = collection.current_encoders()
+        return [collection.load(entry, options.running) for entry in entries if entry.number in current]
+    named = [options.encoder] if isinstance(options.encoder, str) else options.encoder
+    found: dict[tuple[str, str], Encoder] = {}
+    for name in named:
+        encoder = load_encoder(name, options.running)
+        if hasattr(encoder, "notice"):
+            encoder.notice = collection.notice
+        found.setdefault((encoder.info.name, encoder.info.digest), encoder)
+    return list(found.values())
 
 
 class _Run:
     """One run of the indexer."""
 
     def __init__(
-        self, collection: Collection, writer: Writer, encoder: Encoder, options: Options, watch: Watch
+        self,
+        collection: Collection,
+        writer: Writer,
+        encoder: Encoder,
+        options: Options,
+        watch: Watch,
+        *,
+        is_default: bool,
     ) -> None:
-        self.collection, self.writer, self.encoder = collection, writer, encoder
+        self.collection, self.writer, self.encoder, self.is_default = collection, writer, encoder, is_default
         self.options, self.watch = options, watch
         self.describing = Describing(collection, writer, labels.choice(options.labels, options.classes))
         self.changes = Changes()
@@ -114,7 +143,10 @@ class _Run:
         with _collector_at_rest(), self.collection.catalog.snapshot():  # a bad list or table leaves no trace
             scans = list(self._scan(asked))
             self.entry = EncoderEntry(self.writer.add_encoder(self.encoder.info, location), self.encoder.info, location)
-            self.writer.set_meta("default_encoder", str(self.entry.number))
+            current = self.collection.current_encoders() | {self.entry.number}
+            self.writer.set_meta(CURRENT_ENCODERS, json.dumps(sorted(current)))
+            if self.is_default:
+                self.writer.set_meta("default_encoder", str(self.entry.number))
             self.number = self.writer.begin_run()
             fresh = self._up_to_date()
             for scanned in scans:
@@ -132,9 +164,13 @@ class _Run:
         return self._report(scans)
 
     def _report(self, scans: Sequence[Scanned]) -> IndexReport:
-        names = ("added", "changed", "moved", "removed", "embedded")
+        counts = self.counts
         return IndexReport(
-            **{name: self.counts[name] for name in names},
+            added=counts["added"],
+            changed=counts["changed"],
+            moved=counts["moved"],
+            removed=counts["removed"],
+            embedded=counts["embedded"],
             described=self.describing.again,
             absent=self.describing.absent,
             unchanged=self.changes.unchanged + self.counts["unchanged"],
@@ -302,7 +338,7 @@ class _Run:
         if fresh and not (self.counts["added"] or self.counts["changed"] or self.counts["removed"]):
             return
         self.watch("building the index", 0, 1)
-        publish(self.collection, self.writer, self.entry, self.number, self.options.index)
+        publish(self.collection, self.writer, self.entry, self.number, self.options.index, self.encoder)
         self.watch("building the index", 1, 1)
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from simsearch.blend import blended as blended
     from simsearch.classifier.audit import audit as audit
     from simsearch.classifier.classify import Classifier as Classifier
     from simsearch.classifier.classify import classify as classify
@@ -36,14 +37,16 @@ if TYPE_CHECKING:
     from simsearch.records import Prediction as Prediction
     from simsearch.search import Filters as Filters
     from simsearch.search import similar as similar
+    from simsearch.text_search import search_text as search_text
 
 _HOME = {
     "Artwork": "records", "Choices": "classifier.train", "Classifier": "classifier.classify",
     "Collection": "collection", "Filters": "search", "Hit": "records", "IndexReport": "records", "Label": "records",
     "Options": "indexer.run", "Prediction": "records", "SimsearchError": "errors", "audit": "classifier.audit",
     "classify": "classifier.classify", "compare": "classifier.compare", "evaluate": "classifier.evaluate",
-    "index_folders": "indexer.run", "label_collection": "classifier.classify", "open_collection": "collection",
-    "similar": "search", "train": "classifier.train",
+    "blended": "blend", "index_folders": "indexer.run", "label_collection": "classifier.classify",
+    "open_collection": "collection",
+    "search_text": "text_search", "similar": "search", "train": "classifier.train",
 }  # fmt: skip
 __all__ = sorted(_HOME)
 

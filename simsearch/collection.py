@@ -7,11 +7,12 @@ import os
 import socket
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from difflib import get_close_matches
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Self
 
@@ -22,6 +23,7 @@ from simsearch.catalog.store import Store
 from simsearch.catalog.writing import Writer
 from simsearch.encoders.base import Encoder
 from simsearch.encoders.registry import load_encoder, location_of
+from simsearch.encoders.running import Running
 from simsearch.errors import (
     CollectionError,
     CollectionLockedError,
@@ -40,6 +42,15 @@ FOLDER = ".simsearch"
 VARIABLE = "SIMSEARCH_COLLECTION"
 CATALOG = "catalog.db"
 LOCK = "writer.lock"
+CURRENT_ENCODERS = "current_encoders"
+"""The setting that holds the numbers of the encoders that `index` keeps up to date, as a JSON list."""
+MEANINGS = {
+    "style": ("art*", "*clip*", "*dinov2*"),
+    "content": ("*clip*", "art*", "*dinov2*", "*efficientnet*", "*resnet*"),
+    "colour": ("color",),
+}
+"""What like may mean, with the names of the encoders that tell it, the best first; docs/encoders.md has the figures."""
+EXAMPLES = {"style": "clip:ViT-B-32/laion2b_s34b_b79k", "content": "clip:ViT-B-32/laion2b_s34b_b79k", "colour": "color"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,32 +176,54 @@ class Collection:
         entries = [EncoderEntry(*row) for row in self.catalog.encoders()]
         return sorted(entries, key=lambda e: str(e.number) != default)
 
+    def current_encoders(self) -> set[int]:
+        """Numbers of the encoders that `index` keeps up to date."""
+        said = self.catalog.meta(CURRENT_ENCODERS)
+        if said is not None:
+            return set(json.loads(said))
+        default = self.catalog.meta("default_encoder")  # a collection from before there could be several
+        return set() if default is None else {int(default)}
+
     def encoder_entry(self, name: str | None = None) -> EncoderEntry:
-        """The encoder of a name or model folder, or the default. Raises EncoderError with the names there are."""
+        """The encoder of a name, of the beginning of one, of a location or of what like means; or the default.
+
+        Raises EncoderError with the names there are.
+        """
         entries = self.encoders()
         if not entries:
             raise EncoderError(f"{self.folder} holds no embeddings yet; run `simsearch index FOLDER`")
         if name is None:
             return entries[0]
         for entry in entries:
-            if name == entry.info.name or (Path(name).is_dir() and str(Path(name).resolve()) == entry.location):
+            if name in (entry.info.name, entry.location):
                 return entry
+            if Path(name).is_dir() and str(Path(name).resolve()) == entry.location:
+                return entry
+        if name in MEANINGS:
+            return _meant(name, entries)
         names = [entry.info.name for entry in entries]
+        begun = [entry for entry in entries if entry.info.name.startswith(f"{name}-")]
+        if len(begun) == 1:
+            return begun[0]
+        if begun:
+            raise EncoderError(f"{name!r} may be {' or '.join(entry.info.name for entry in begun)}; write it out")
         near = get_close_matches(name, names, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(names)}"
         raise EncoderError(
             f"this collection has no embeddings by {name!r}; {hint}; or run `simsearch index --encoder {name}`"
         )
 
-    def load(self, entry: EncoderEntry) -> Encoder:
+    def load(self, entry: EncoderEntry, running: Running | None = None) -> Encoder:
         """The encoder itself. Raises EncoderMismatchError where its folder now holds another one."""
         if entry.number not in self._encoders:
-            encoder = load_encoder(entry.location)
+            encoder = load_encoder(entry.location, running)
             if encoder.info != entry.info:
                 raise EncoderMismatchError(
                     f"the embeddings were made with {entry.info}, but {location_of(encoder)} now holds {encoder.info}; "
                     f"run `simsearch index --encoder {entry.location}` or put the old folder back"
                 )
+            if hasattr(encoder, "notice"):
+                encoder.notice = self.notice
             self._encoders[entry.number] = encoder
         return self._encoders[entry.number]
 
@@ -263,6 +296,19 @@ def exists(path: str | os.PathLike[str] | None = None) -> bool:
         return find(path) is not None
     except CollectionNotFoundError:
         return False
+
+
+def _meant(like: str, entries: Sequence[EncoderEntry]) -> EncoderEntry:
+    """The encoder that tells best what is meant. Raises EncoderError that names one to add."""
+    for pattern in MEANINGS[like]:
+        for entry in entries:
+            if fnmatchcase(entry.info.name.lower(), pattern):
+                return entry
+    names = ", ".join(entry.info.name for entry in entries)
+    raise EncoderError(
+        f"no encoder of this collection is known to tell {like} (it has {names}); add one with `simsearch index "
+        f"--encoder {EXAMPLES[like]}`, or name one of those with --encoder"
+    )
 
 
 def _collection_folder(path: Path) -> Path:

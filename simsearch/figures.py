@@ -38,7 +38,7 @@ class Method:
     """How well one way of naming a label does on the works that were held out."""
 
     name: str
-    """The head's name, ``nearest work``, ``10 nearest works``, ``majority`` or ``chance``."""
+    """The head's name, ``zero-shot``, ``nearest work``, ``10 nearest works``, ``majority`` or ``chance``."""
     figures: Mapping[str, Estimate]
     """By the names of :data:`METHOD_FIGURES`."""
 
@@ -196,6 +196,8 @@ class Evaluation:
     seed: int
     resamples: int
     seconds: float = 0.0
+    zero_shot: ZeroShotFigures | None = None
+    """How labels were named by words alone, where that was asked for."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -209,6 +211,7 @@ class Evaluation:
             "left_out": dict(self.left_out),
             "methods": [method.to_dict() for method in self.methods],
             "head": self.head.to_dict() if self.head else None,
+            "zero_shot": self.zero_shot.to_dict() if self.zero_shot else None,
             "retrieval": [figures.to_dict() for figures in self.retrieval],
             "seed": self.seed,
             "resamples": self.resamples,
@@ -253,6 +256,30 @@ class Comparison:
         return {"kind": self.kind, "a": self.a, "b": self.b, "split": self.split, "works": self.works,
                 "only_a": self.only_a, "only_b": self.only_b,
                 "differences": [row.to_dict() for row in self.differences]}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class ZeroShotFigures:
+    """Labels that were named by words alone, and what was better: these or the head."""
+
+    encoder: EncoderInfo
+    """What read the words, and the works."""
+    labels: tuple[str, ...]
+    """What was chosen among."""
+    templates: tuple[str, ...]
+    """Sentences with ``{}`` for the label; the mean of their embeddings stands for it."""
+    scale: float
+    """What cosines were multiplied by before the softmax."""
+    unnamed: int
+    """Works measured on whose own label is not among those; zero-shot cannot be right for them."""
+    against_head: Comparison | None
+    """a is the head, b zero-shot, on the same works; None where no head was measured."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {"encoder": str(self.encoder), "labels": list(self.labels), "templates": list(self.templates),
+                "scale": self.scale, "unnamed": self.unnamed,
+                "against_head": self.against_head.to_dict() if self.against_head else None}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

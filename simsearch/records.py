@@ -153,20 +153,49 @@ class Artwork:
 
 
 @dataclass(frozen=True, slots=True)
+class Share:
+    """What one encoder contributes to a blend."""
+
+    weight: float
+    """Its share of the blend; those of all encoders sum to 1."""
+    cosine: float
+    normalised: float
+    """The cosine less the mean over the works, in standard deviations of this query's cosines."""
+
+    def to_dict(self) -> dict[str, float]:
+        """Plain values for JSON."""
+        return {"weight": round(self.weight, 6), "cosine": self.cosine, "normalised": self.normalised}
+
+
+@dataclass(frozen=True, slots=True)
 class Hit:
-    """One neighbour of a query."""
+    """One answer to a query."""
 
     rank: int
     """1 is the nearest."""
     score: float
-    """Cosine of query and artwork, -1 to 1, six decimals; higher is nearer."""
+    """On the `scale`, six decimals; higher is nearer."""
     percentile: float | None
-    """Share of random pairs of this collection, in per cent, that score lower; None where there is no pair."""
+    """Share of random pairs of this collection, in per cent, that score lower; None where pairs say nothing of it."""
     artwork: Artwork
+    scale: str = "cosine"
+    """``cosine`` of query and artwork, -1 to 1; ``blend``, the weighted mix of normalised cosines; ``bm25``, how well
+    the words fit those of the catalog; ``rrf``, reciprocal ranks of two searches, summed."""
+    blend: Mapping[str, Share] = field(default_factory=dict)
+    """Of a blend: what each encoder contributes, by its name."""
+    ranks: Mapping[str, int] = field(default_factory=dict)
+    """Of a fused search: the work's rank among ``pictures`` and among ``metadata``, where it is in it."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON: rank, score, percentile, then the artwork's."""
-        return {"rank": self.rank, "score": self.score, "percentile": self.percentile, **self.artwork.to_dict()}
+        """Plain values for JSON: rank, score, percentile, what the score is made of, then the artwork's."""
+        said: dict[str, Any] = {"rank": self.rank, "score": self.score, "percentile": self.percentile}
+        if self.scale != "cosine":
+            said["scale"] = self.scale
+        if self.blend:
+            said["blend"] = {name: share.to_dict() for name, share in self.blend.items()}
+        if self.ranks:
+            said["ranks"] = dict(self.ranks)
+        return said | self.artwork.to_dict()
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,14 +205,15 @@ class Prediction:
     kind: str
     value: str
     share: float
-    """By neighbours: the share of their votes. By a head: its calibrated probability. 0 to 1."""
+    """By neighbours: the share of their votes. By a head: its calibrated probability. By words alone: the softmax over
+    the labels that were named, which nobody has calibrated. 0 to 1."""
     votes: int = 0
     of: int = 0
-    """Number of neighbours that voted; 0 where a head answered."""
+    """Number of neighbours that voted; 0 where a head or words answered."""
     neighbours: tuple[Hit, ...] = ()
     """Works that carry this value, the nearest first; where the answer is unsure, the nearest labelled works."""
     by: str = "neighbours"
-    """``neighbours``, or the name of the head that answered; ``art/style`` is one that came with the encoder `art`."""
+    """``neighbours``, ``zero-shot``, or the head that answered; ``art/style`` is one that came with the encoder."""
     sure: bool = True
     """False where the likeliest value's probability is below the threshold: then no value is an answer."""
 
@@ -196,6 +226,8 @@ class Prediction:
         said: dict[str, Any] = {"kind": self.kind, "value": self.value}
         if self.by == "neighbours":
             said |= {"share": self.share, "votes": self.votes, "of": self.of, "by": "neighbours"}
+        elif self.by == "zero-shot":
+            said |= {"probability": self.share, "sure": self.sure, "by": "zero-shot"}
         else:
             said |= {"probability": self.share, "sure": self.sure, "by": "head", "head": self.by}
         return said | {"neighbours": evidence}
@@ -231,7 +263,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class IndexReport:
-    """What one run of `index` did, in numbers of artworks."""
+    """What one run of `index` did with one encoder, in numbers of artworks."""
 
     added: int = 0
     changed: int = 0
@@ -254,6 +286,10 @@ class IndexReport:
     interrupted: bool = False
     notes: tuple[str, ...] = ()
     """Sentences about what was left aside in the table beside the images."""
+    encoder: str = ""
+    """Name of the encoder that the images went through."""
+    followed_by: tuple[IndexReport, ...] = ()
+    """The same of further encoders, in their order."""
 
     @property
     def failures(self) -> int:
@@ -263,4 +299,5 @@ class IndexReport:
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         out = {f.name: getattr(self, f.name) for f in fields(self)}
-        return out | {"failed": dict(self.failed), "unreachable": list(self.unreachable), "notes": list(self.notes)}
+        return out | {"failed": dict(self.failed), "unreachable": list(self.unreachable), "notes": list(self.notes),
+                      "followed_by": [report.to_dict() for report in self.followed_by]}  # fmt: skip

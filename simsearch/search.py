@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 import numpy as np
 
-from simsearch import images, vectors
+from simsearch import images
 from simsearch.collection import Collection, EncoderEntry, percentile
-from simsearch.errors import ImageError, QueryError
+from simsearch.errors import QueryError
 from simsearch.index.base import NO_ID, Ids
 from simsearch.index.exact import search_rows
-from simsearch.records import Artwork, Hit
+from simsearch.query import Image, Query, ask, joined, question_entry
+from simsearch.records import Hit
 from simsearch.vectors import Rows
 
 EXCLUDABLE = ("artist", "folder", "source")
@@ -23,36 +23,6 @@ ASK_CATALOG_BELOW = 4000
 which would have to look into every list that one of them may be in."""
 SPARE = 8
 """Works that an approximate index proposes beyond those asked for, since it may order near ones differently."""
-
-Image = str | Path | int | bytes
-"""A path, an http(s) URL, ``-`` for standard input, an artwork's id, or an image file's bytes."""
-
-
-@dataclass(frozen=True, slots=True)
-class Query:
-    """One image of a question: its embedding, and what the collection knows of it."""
-
-    name: str
-    row: Rows
-    """Unit row (1, dim)."""
-    artwork: Artwork | None = None
-    """The artwork of the collection that the image is, by id or path."""
-    path: Path | None = None
-    data: bytes | None = None
-    """The image file's bytes where they had to be read."""
-    region: images.Region | None = None
-    minus: bool = False
-
-    @property
-    def caption(self) -> str:
-        """What to call the image: the artwork's title, or the file's name."""
-        return self.artwork.name if self.artwork else PurePosixPath(self.name).name
-
-    def picture(self, max_pixels: int = images.DEFAULT_MAX_PIXELS) -> images.Picture:
-        """The image that was asked about, cut to the region. Raises ImageError where it cannot be reached any more."""
-        data = self.data if self.data is not None else images.read_bytes(self.path or Path(self.name))
-        picture = images.decode(data, self.name, max_pixels=max_pixels)
-        return self.region.cut(picture) if self.region else picture
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,71 +45,63 @@ def similar(
     *queries: Image,
     k: int = 10,
     minus: Sequence[Image] = (),
+    texts: Sequence[str] = (),
+    minus_texts: Sequence[str] = (),
     region: str | None = None,
     filters: Filters | None = None,
     encoder: str | None = None,
     max_pixels: int = images.DEFAULT_MAX_PIXELS,
 ) -> list[Hit]:
-    """At most `k` artworks like these images, the nearest first; of equal scores the lower id first.
+    """At most `k` artworks like these images and words, the nearest first; of equal scores the lower id first.
 
-    Several images and `minus` ones mix into one query: the sum of their embeddings, less those, brought to length 1.
-    `region` is ``x,y,w,h`` in pixels or per cent of the one query image. Raises QueryError, ImageError, EncoderError.
+    Several parts mix into one query: the sum of their embeddings, each times its weight (``0.5:at night``), less the
+    `minus` ones, brought to length 1. `region` is ``x,y,w,h`` in pixels or per cent of the one query image. `encoder`
+    is one of the collection by name, or what like means: ``style``, ``content``, ``colour``. Raises QueryError,
+    ImageError, EncoderError.
     """
     with collection.catalog.snapshot():
-        asked = ask(collection, queries, minus, region=region, encoder=encoder, max_pixels=max_pixels)
+        asked = ask(
+            collection, queries, minus, texts=texts, minus_texts=minus_texts, region=region, encoder=encoder,
+            max_pixels=max_pixels,
+        )  # fmt: skip
         return find(collection, asked, k, filters or Filters(), encoder)
-
-
-def ask(
-    collection: Collection,
-    queries: Sequence[Image],
-    minus: Sequence[Image] = (),
-    *,
-    region: str | None = None,
-    encoder: str | None = None,
-    max_pixels: int = images.DEFAULT_MAX_PIXELS,
-) -> list[Query]:
-    """The images of a question with their embeddings, in order, the `minus` ones last.
-
-    A stored artwork's embedding is read; only an image that the collection has never seen loads the encoder.
-    """
-    if not queries:
-        raise QueryError("no query: name an image, or the id of an artwork")
-    if [*queries, *minus].count("-") > 1:
-        raise QueryError("standard input holds one image; use - once")
-    part = images.Region.parse(region) if region else None
-    if part and len(queries) > 1:
-        raise QueryError("--region takes one query image, there are several")
-    entry = collection.encoder_entry(encoder)
-    asked = [_query(collection, entry, image, part, max_pixels) for image in queries]
-    return asked + [_query(collection, entry, image, None, max_pixels, minus=True) for image in minus]
 
 
 def find(
     collection: Collection, asked: Sequence[Query], k: int, filters: Filters, encoder: str | None = None
 ) -> list[Hit]:
-    """At most `k` hits for the mix of these images."""
+    """At most `k` hits for the mix of these parts.
+
+    A hit has a percentile where the question is of images alone: pairs of images say nothing of how near words come.
+    """
     if k < 1:
         raise QueryError(f"k is {k}; ask for at least one hit")
     catalog = collection.catalog
-    plus = np.concatenate([q.row for q in asked if not q.minus])
-    taken = [q.row for q in asked if q.minus]
-    row = vectors.mix(plus, np.concatenate(taken) if taken else None)
-    own = set() if filters.include_self else {q.artwork.id for q in asked if q.artwork}
-    entry = collection.encoder_entry(encoder)
+    row = joined(asked)
+    own = own_works(asked, filters)
+    words = any(query.is_text for query in asked)
+    entry = question_entry(collection, encoder, words=words)
     with catalog.snapshot():
-        allowed = _allowed(collection, asked, filters)
-        scores, ids = _nearest(collection, entry, row, k + len(own), allowed)
+        allowed = allowed_ids(collection, asked, filters)
+        scores, ids = _nearest(collection, entry, row, k + len(own), allowed, of_text=words)
         kept = [(s, i) for s, i in zip(scores.tolist(), ids.tolist(), strict=True) if i not in own][:k]
         if filters.min_score is not None:
             kept = [(s, i) for s, i in kept if s >= filters.min_score]
         works = {work.id: work for work in catalog.artworks(i for _, i in kept)}
-        shares = percentile(catalog.generation(entry.number), np.array([s for s, _ in kept], np.float32))
+        sample = None if words else catalog.generation(entry.number)
+        shares = percentile(sample, np.array([s for s, _ in kept], np.float32))
     found = [(round(s, 6), share, works[i]) for (s, i), share in zip(kept, shares, strict=True) if i in works]
     return [Hit(rank, score, share, work) for rank, (score, share, work) in enumerate(found, 1)]
 
 
-def _nearest(collection: Collection, entry: EncoderEntry, row: Rows, k: int, allowed: Ids | None) -> tuple[Rows, Ids]:
+def own_works(asked: Sequence[Query], filters: Filters) -> set[int]:
+    """Ids of the artworks that the question itself is made of, which are no answers to it."""
+    return set() if filters.include_self else {query.artwork.id for query in asked if query.artwork}
+
+
+def _nearest(
+    collection: Collection, entry: EncoderEntry, row: Rows, k: int, allowed: Ids | None, *, of_text: bool = False
+) -> tuple[Rows, Ids]:
     """(scores, ids), each (m,) with m at most k: the published index, and works newer than it searched beside it."""
     catalog = collection.catalog
     if allowed is not None and len(allowed) <= ASK_CATALOG_BELOW:
@@ -149,11 +111,11 @@ def _nearest(collection: Collection, entry: EncoderEntry, row: Rows, k: int, all
     generation = catalog.generation(entry.number)
     index = collection.open_index(entry, generation)
     if generation is None:
-        scores, ids = index.search(row, min(k, len(index)), allowed)
+        scores, ids = index.search(row, min(k, len(index)), allowed, of_text=of_text)
         return _filled(scores[0], ids[0])
     fresh, gone = catalog.changed_since(generation.run)
     stale = np.union1d(fresh, gone)
-    scores, ids = index.search(row, min(k + len(stale) + SPARE, len(index)), allowed)
+    scores, ids = index.search(row, min(k + len(stale) + SPARE, len(index)), allowed, of_text=of_text)
     keep = (ids[0] != NO_ID) & ~np.isin(ids[0], stale)
     new = fresh if allowed is None else np.intersect1d(fresh, allowed)
     if index.kind != "exact":  # its float16 rows are not quite of length 1: compare with the embeddings themselves
@@ -170,14 +132,14 @@ def _filled(scores: Rows, ids: Ids) -> tuple[Rows, Ids]:
     return scores[ids != NO_ID], ids[ids != NO_ID]
 
 
-def _allowed(collection: Collection, asked: Sequence[Query], filters: Filters) -> Ids | None:
+def allowed_ids(collection: Collection, asked: Sequence[Query], filters: Filters) -> Ids | None:
     """Ids that may be hits, ascending, or None for all."""
     unknown = [name for name in filters.exclude_same if name not in EXCLUDABLE]
     if unknown:
         raise QueryError(f"cannot exclude works of the same {unknown[0]!r}; there are {', '.join(EXCLUDABLE)}")
     if filters.where is None and not filters.exclude_same:
         return filters.only
-    plus = [q for q in asked if not q.minus]
+    plus = [q for q in asked if not (q.minus or q.is_text)]
     artists = _shared(plus, "artist", [q.artwork.artist if q.artwork else None for q in plus], filters)
     sources = _shared(plus, "source", [q.artwork.source if q.artwork else None for q in plus], filters)
     ids = collection.catalog.ids_where(
@@ -212,75 +174,3 @@ def _folders(collection: Collection, plus: Sequence[Query]) -> list[tuple[str, s
                 if query.path.parent.is_relative_to(root):
                     out.append((name, query.path.parent.relative_to(root).as_posix()))
     return out
-
-
-def _query(
-    collection: Collection,
-    entry: EncoderEntry,
-    image: Image,
-    region: images.Region | None,
-    max_pixels: int,
-    *,
-    minus: bool = False,
-) -> Query:
-    artwork = path = None
-    data: bytes | None = None
-    name = "the image" if isinstance(image, bytes) else str(image)
-    if isinstance(image, bytes):
-        data = image
-    elif _is_id(image):
-        artwork = collection.catalog.artwork(int(image))  # type: ignore[arg-type]
-        path = Path(artwork.path) if artwork.path else None
-    elif not name.startswith(("http://", "https://")) and name != "-":
-        path = Path(name).expanduser().absolute()
-        artwork = _artwork_at(collection, path)
-    row = None
-    if artwork and not region:
-        digest = collection.catalog.digest(artwork.id)
-        row = collection.catalog.embedding(entry.number, digest, entry.info.dim) if digest else None
-    if row is None:
-        if data is None:
-            data, name = images.read_query(str(path or image))
-        row = _embed(collection, entry, data, name, region, max_pixels)
-    return Query(name, row, artwork, path, data, region, minus)
-
-
-def _is_id(image: Image) -> bool:
-    """A whole number is an artwork's id, unless a file of that name lies here."""
-    return isinstance(image, int) or (isinstance(image, str) and image.isdecimal() and not Path(image).exists())
-
-
-def _artwork_at(collection: Collection, path: Path) -> Artwork | None:
-    """The artwork whose file this is, as long as the file has not changed since."""
-    for place in dict.fromkeys((path, path.resolve())):
-        stored = collection.catalog.find_file(place)
-        if stored is None:
-            continue
-        try:
-            stat = path.stat()
-        except OSError:
-            return collection.catalog.artwork(stored.id)  # the disk is away, the embedding is here
-        if (stat.st_size, stat.st_mtime_ns) == (stored.size, stored.mtime_ns):
-            return collection.catalog.artwork(stored.id)
-        try:
-            same = hashlib.sha256(images.read_bytes(path)).digest() == stored.digest
-        except ImageError:
-            same = False
-        return collection.catalog.artwork(stored.id) if same else None
-    return None
-
-
-def _embed(
-    collection: Collection, entry: EncoderEntry, data: bytes, name: str, region: images.Region | None, max_pixels: int
-) -> Rows:
-    """The embedding (1, dim) of an image file's bytes: the stored one where these bytes are known."""
-    if region is None:
-        known = collection.catalog.embedding(entry.number, hashlib.sha256(data).digest(), entry.info.dim)
-        if known is not None:
-            return known
-    encoder = collection.load(entry)
-    rule = encoder.info.preprocessing
-    picture = images.decode(data, name, max_pixels=max_pixels, side=None if region else rule.size)
-    if region:
-        picture = region.cut(picture)
-    return vectors.as_stored(encoder.embed_images(images.fit(picture, rule)[None]))

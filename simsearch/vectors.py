@@ -1,7 +1,8 @@
 """The one place that knows the norm rule: an embedding is a float32 row of length 1, kept as float16.
 
-Cosine of two embeddings is therefore their dot product. Scores are rounded to six decimals: the last bits of a float32
-dot product depend on how many rows the processor takes at once, and works with the same embedding must tie.
+Cosine of two embeddings is therefore their dot product. Scores are rounded to six decimals. The last bits of a float32
+product of matrices depend on the processor and on how many rows it takes at once, so equal rows can still differ by one
+in the sixth decimal; where works with the same embedding must tie, :func:`settled_scores` sums in float64.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from simsearch.errors import EmbeddingError, QueryError
 
 Rows = npt.NDArray[np.float32]
 SCORE_DECIMALS = 6
+SETTLED_AT_ONCE = 8192
 
 
 def unit_rows(rows: npt.ArrayLike, dim: int | None = None) -> Rows:
@@ -58,22 +60,34 @@ def as_stored(rows: Rows) -> Rows:
     return unit_rows(rows.astype("<f2"))
 
 
-def mix(plus: Rows, minus: Rows | None = None) -> Rows:
-    """One unit row (1, dim): the sum of the `plus` rows less the sum of the `minus` rows.
+def mix(rows: Rows, weights: npt.ArrayLike | None = None) -> Rows:
+    """One unit row (1, dim): the sum of unit rows (n, dim), each times its weight (n,), below 0 for what is taken away.
 
-    Raises QueryError where the parts cancel out.
+    Without weights each counts 1. Raises QueryError where the parts cancel out.
     """
-    total = plus.sum(axis=0, dtype=np.float64)
-    if minus is not None and len(minus):
-        total = total - minus.sum(axis=0, dtype=np.float64)
-    if np.linalg.norm(total) < 1e-4:
-        raise QueryError("the images of this query cancel each other out; leave one of them away")
+    factors = np.ones(len(rows)) if weights is None else np.asarray(weights, np.float64)
+    total = factors @ rows.astype(np.float64)
+    if np.linalg.norm(total) < 1e-4 * np.abs(factors).sum():
+        raise QueryError("the parts of this query cancel each other out; leave one of them away")
     return unit_rows(total)
 
 
 def scores(queries: Rows, rows: Rows) -> Rows:
     """Cosines (q, n) of unit rows, in -1..1, rounded to :data:`SCORE_DECIMALS`."""
     return rounded(queries @ rows.T)
+
+
+def settled_scores(query: Rows, rows: Rows) -> Rows:
+    """Cosines (n,) of one unit row (1, dim) and unit rows (n, dim) as :func:`scores`, but equal rows score alike.
+
+    Each row is summed by itself in float64, which takes several times as long as a product of matrices.
+    """
+    out = np.empty(len(rows), np.float32)
+    one = query[0].astype(np.float64)
+    for start in range(0, len(rows), SETTLED_AT_ONCE):
+        part = np.einsum("ij,j->i", rows[start : start + SETTLED_AT_ONCE].astype(np.float64), one)
+        out[start : start + SETTLED_AT_ONCE] = np.round(np.clip(part, -1.0, 1.0), SCORE_DECIMALS)
+    return out
 
 
 def rounded(cosines: Rows) -> Rows:

@@ -15,8 +15,8 @@ from torch_operators import torch
 from simsearch import images
 from simsearch.classifier.finetune.backbones import load_backbone, normalised
 from simsearch.classifier.finetune.network import Network, save_network
-from simsearch.classifier.finetune.onnx_graph import to_bytes
 from simsearch.classifier.finetune.recipe import Part, Recipe
+from simsearch.encoders.export.graph import to_bytes
 from simsearch.encoders.onnx import OnnxEncoder
 
 PARTS = (Part("semantic", 24), Part("instance", 16, 0.4))

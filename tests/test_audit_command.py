@@ -234,7 +234,7 @@ def test_a_wrong_filter_is_wrong_usage(audited, command):
 
 
 def test_an_unknown_encoder_is_refused(audited, command):
-    assert "did you mean 'color'" in refusal(command, audited[0], "--encoder", "colour")
+    assert "did you mean 'color'" in refusal(command, audited[0], "--encoder", "colr")
 
 
 def test_a_file_that_cannot_be_written_is_refused(audited, command):

@@ -118,6 +118,7 @@ def shown_commands(text):
         for line in lines:
             words = shlex.shlex(line, posix=True, punctuation_chars=True)
             words.commenters = "#"
+            words.wordchars += ":"  # clip:NAME is one word to a shell
             yield from programs(list(words))
 
 

@@ -1,6 +1,6 @@
 """One conformance suite for every encoder, then the model folder and the registry: what they refuse, and how.
 
-Where SIMSEARCH_TEST_MODEL names a model folder, that is held to the suite as well.
+Where SIMSEARCH_TEST_MODEL names a model folder or another encoder, that is held to the suite as well.
 """
 
 import json
@@ -65,11 +65,31 @@ def model_folder(path, card=CARD, **options):
 
 # -- conformance -------------------------------------------------------------------------------------------------------
 
+TORCH = {
+    "clip": None,
+    "timm transformer": ("test_vit", ""),
+    "timm convolutions": ("test_resnet", "&size=64"),
+    "timm layer": ("test_vit", "&layer=blocks.1&pool=avg&size=64"),
+    "timm gram": ("test_resnet", "&layer=layer2&pool=gram&size=64"),
+}
 
-@pytest.fixture(scope="module", params=[*BUILT_IN, "squash", "crop", "pad", *([GIVEN] if GIVEN else [])])
+
+def on_torch(folder, name):
+    """A tiny network with random weights, which are kept in the folder."""
+    from tiny_clip import tiny_clip_folder, tiny_timm_checkpoint
+
+    if TORCH[name] is None:
+        return load_encoder(f"clip:{tiny_clip_folder(folder / 'tiny')}")
+    network, options = TORCH[name]
+    return load_encoder(f"timm:{network}?weights={tiny_timm_checkpoint(folder / 'w.safetensors', network)}{options}")
+
+
+@pytest.fixture(scope="module", params=[*BUILT_IN, "squash", "crop", "pad", *TORCH, *([GIVEN] if GIVEN else [])])
 def encoder(request, tmp_path_factory):
     if request.param in ("squash", "crop", "pad"):
         return OnnxEncoder(model_folder(tmp_path_factory.mktemp("model"), CARD | {"resize": request.param}))
+    if request.param in TORCH:
+        return on_torch(tmp_path_factory.mktemp("torch"), request.param)
     return load_encoder(request.param)
 
 

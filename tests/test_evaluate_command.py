@@ -169,7 +169,7 @@ def test_each_kind_gets_a_report_of_its_own(ask, tmp_path):
         (["--label", "style", "--split", "tset"], "no work belongs to the part 'tset'; there are train, val"),
         (["--label", "style", "--head", "stile"], "no head 'stile' for the encoder color; did you mean 'style'?"),
         (["--label", "style", "--head", "genre"], "the head 'genre' names genre, not style"),
-        (["--label", "style", "--encoder", "colour"], "no embeddings by 'colour'; did you mean 'color'?"),
+        (["--label", "style", "--encoder", "colr"], "no embeddings by 'colr'; did you mean 'color'?"),
         (["--label", "style", "--where", "id < 0"], "no work with a label 'style' fits --where 'id < 0'"),
         (["--label", "style", "--compare", "color", "dino"], "'dino' is neither a head for the encoder color nor"),
         (["--label", "style", "--compare", "style", "color"], "are both color/style"),

@@ -17,13 +17,16 @@ from exported_runs import FIGURES, PARTS, by_network, drawn_pictures, fitted, ru
 from labelled_works import indexed, painted
 
 from simsearch import open_collection, vectors
-from simsearch.classifier.finetune import export, onnx_graph, quantise
-from simsearch.classifier.finetune.export import Exported, Wishes, export_encoder
+from simsearch.classifier.finetune import export
+from simsearch.classifier.finetune.export import export_encoder
 from simsearch.classifier.finetune.finished import home_of, run_folder
 from simsearch.classifier.finetune.network import load_network
 from simsearch.classifier.finetune.recipe import Distill, Neck, Recipe
 from simsearch.cli import main
 from simsearch.commands import export_encoder as command_module
+from simsearch.encoders.export import folder as model_folder
+from simsearch.encoders.export import graph, quantise
+from simsearch.encoders.export.folder import Exported, Wishes
 from simsearch.encoders.onnx import OnnxEncoder
 from simsearch.encoders.registry import load_encoder
 from simsearch.errors import EncoderError, TrainingError
@@ -134,13 +137,13 @@ def test_a_folder_that_disagrees_with_the_network_is_not_written(cnn, tmp_path, 
 def test_the_least_cosine_is_that_of_the_storage():
     for storage, needed in (("float32", 0.999), ("float16", 0.999), ("int8", 0.995)):
         agreement = {"count": 2, "least_cosine": needed, "mean_cosine": 1.0}
-        export._check(agreement, storage)
+        model_folder.check(agreement, storage)
         assert agreement["needed"] == needed
         for bad in (needed - 1e-6, float("nan")):
             with pytest.raises(
                 TrainingError, match="take another" if storage == "float32" else "keep the weights as float32"
             ):
-                export._check({"count": 2, "least_cosine": bad, "mean_cosine": 1.0}, storage)
+                model_folder.check({"count": 2, "least_cosine": bad, "mean_cosine": 1.0}, storage)
 
 
 @pytest.mark.parametrize(
@@ -161,8 +164,8 @@ def test_what_cannot_be_written_is_said_and_leaves_nothing(cnn, tmp_path, wishes
 
 
 def test_without_onnx_it_is_said_which_package_is_needed(cnn, tmp_path, monkeypatch):
-    there = onnx_graph.find_spec
-    monkeypatch.setattr(onnx_graph, "find_spec", lambda name: None if name.startswith("onnx") else there(name))
+    there = graph.find_spec
+    monkeypatch.setattr(graph, "find_spec", lambda name: None if name.startswith("onnx") else there(name))
     with pytest.raises(
         TrainingError, match=r"exporting needs onnx and onnxscript; run `pip install 'simsearch\[torch\]'`"
     ):
@@ -272,7 +275,7 @@ def test_wrong_use_is_a_sentence(studio, cnn, arguments, status, said, monkeypat
 def test_the_command_and_the_library_agree_on_defaults():
     default = {p.name: p.default for p in command_module.export_encoder.params}
     wishes = Wishes()
-    assert (default["check"], default["storage"]) == (wishes.check, wishes.storage) == (export.CHECKED, "float32")
+    assert (default["check"], default["storage"]) == (wishes.check, wishes.storage) == (model_folder.CHECKED, "float32")
     fields = inspect.signature(Wishes).parameters
     assert set(fields) <= set(default)
 

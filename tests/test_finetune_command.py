@@ -331,8 +331,8 @@ def test_wrong_usage_is_status_two(place, arguments, said):
             "style has 0 classes with 99 or more works to learn from",
         ),
         (
-            ["tiny.yaml", "--set", "distill=[{teacher: colour}]"],
-            "the teacher 'colour' is no .npz file, and this collec",
+            ["tiny.yaml", "--set", "distill=[{teacher: colr}]"],
+            "the teacher 'colr' is no .npz file, and this collec",
         ),
         (["--compare", "tiny.yaml", "tiny.yaml"], "two recipes are called 'tiny'; give each a name of its own"),
         (

@@ -275,7 +275,7 @@ def test_teachers_that_are_not_there_or_no_teachers_are_refused(gallery, tmp_pat
     with (tmp_path / "array.npz").open("wb") as file:
         np.save(file, np.ones(3))
     for distill, said in (
-        (Distill(teacher="colour"), r"the teacher 'colour' is no \.npz file, and this collection has no embeddings by"),
+        (Distill(teacher="colr"), r"the teacher 'colr' is no \.npz file, and this collection has no embeddings by"),
         (Distill(teacher=str(tmp_path / "none.npz")), r"none\.npz cannot be read: No such file"),
         (Distill(teacher=str(tmp_path / "cut.npz")), r"cut\.npz is no \.npz file of plain arrays"),
         (Distill(teacher=str(tmp_path / "array.npz")), r"array\.npz is no \.npz file of plain arrays"),

@@ -245,14 +245,16 @@ def test_a_second_encoder_embeds_all_anew_and_the_first_is_not_lost(place, tiny_
     second = str(tiny_network(place.folder / "models" / "second", "second", flipped=True))
     report = place.index(encoder=second)
     assert (report.unchanged, report.embedded) == (4, 4)
-    assert place.index(encoder=None).embedded == 0  # the last one used is the default
+    again = place.index(encoder=None)  # the one named last is the default, and both stay current
+    assert [(each.encoder, each.embedded) for each in (again, *again.followed_by)] == [("second", 0), ("tiny", 0)]
     with open_collection(place.folder) as collection:
         assert [entry.info.name for entry in collection.encoders()] == ["second", "tiny"]
         assert [collection.catalog.embedded(entry.number) for entry in collection.encoders()] == [4, 4]
     place.draw(art__new="mmmm")
-    assert place.index(encoder=None).embedded == 1
-    back = place.index()
-    assert (back.unchanged, back.embedded) == (5, 1)
+    both = place.index(encoder=None)
+    assert [(each.encoder, each.added, each.unchanged, each.embedded) for each in (both, *both.followed_by)] == [
+        ("second", 1, 4, 1), ("tiny", 0, 5, 1),
+    ]  # fmt: skip
     with open_collection(place.folder) as collection:
         rows = [collection.catalog.embeddings(entry.number, 48)[0] for entry in collection.encoders()]
     assert [len(each) for each in rows] == [5, 5]

@@ -90,6 +90,7 @@ def test_the_report_as_json_has_every_count(broken, command) -> None:
     assert report == {
         "added": 1, "changed": 0, "moved": 0, "removed": 0, "unchanged": 4, "failed": dict.fromkeys(reasons, 1),
         "embedded": 1, "described": 0, "absent": 0, "skipped": 1, "unreachable": [], "interrupted": False, "notes": [],
+        "encoder": "tiny", "followed_by": [],
     }  # fmt: skip
 
 

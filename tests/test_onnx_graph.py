@@ -11,9 +11,11 @@ import pytest
 from exported_runs import by_network, drawn_pictures, fitted, folder_of, optimised, run_of, small_cnn
 from torch_operators import torch
 
-from simsearch.classifier.finetune import export, quantise
+from simsearch.classifier.finetune import export
+from simsearch.classifier.finetune.export import network_graph
 from simsearch.classifier.finetune.network import load_network
-from simsearch.classifier.finetune.onnx_graph import as_graph, to_bytes
+from simsearch.encoders.export import quantise
+from simsearch.encoders.export.graph import to_bytes
 from simsearch.errors import TrainingError
 
 
@@ -32,7 +34,7 @@ def vit(tmp_path_factory):
 def graphs(cnn, vit):
     """Each network with its graph."""
     networks = {"cnn": load_network(cnn), "vit": load_network(vit)}
-    return {name: (network, as_graph(network, network.recipe.input_size)) for name, network in networks.items()}
+    return {name: (network, network_graph(network, network.recipe.input_size)) for name, network in networks.items()}
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +133,7 @@ def test_a_channel_of_zeros_and_what_float16_cannot_hold_survive(tmp_path):
 
 def test_the_same_network_gives_the_same_bytes_without_paths_of_this_machine(graphs, cnn):
     _, graph = graphs["cnn"]
-    again = as_graph(load_network(cnn), 32).SerializeToString(deterministic=True)
+    again = network_graph(load_network(cnn), 32).SerializeToString(deterministic=True)
     assert again == graph.SerializeToString(deterministic=True)
     assert b".py" not in again
     assert str(cnn).encode() not in again

@@ -9,10 +9,12 @@ import pytest
 from PIL import Image
 
 from simsearch.encoders.color import ColorEncoder
+from simsearch.errors import EmbeddingError, EncoderError
 from simsearch.indexer.changes import Job
-from simsearch.indexer.pipeline import WINDOW_BATCHES, Reader, batches, held_back
+from simsearch.indexer.pipeline import AHEAD_A_THREAD, WINDOW_BATCHES, Reader, batches, held_back, read_all
 
 WORKS = 150
+PATIENCE_S = 60
 
 
 @pytest.fixture
@@ -33,6 +35,11 @@ def jobs(tmp_path):
 @pytest.fixture
 def encoder():
     return ColorEncoder()
+
+
+def ours():
+    """Threads of the pipeline that run still."""
+    return [thread for thread in threading.enumerate() if thread.name.startswith(("decode", "encode"))]
 
 
 def reader(encoder, known=None):
@@ -60,8 +67,8 @@ def test_known_bytes_are_neither_decoded_nor_embedded(jobs, encoder):
     assert known == list(range(0, WORKS, 30))
 
 
-@pytest.mark.parametrize("size", [1, 8])
-def test_no_more_is_read_ahead_than_a_few_batches(jobs, encoder, size):
+@pytest.mark.parametrize(("size", "ahead"), [(1, 1 + 2 * AHEAD_A_THREAD), (8, WINDOW_BATCHES * 8)])
+def test_no_more_is_read_ahead_than_a_few_batches_and_two_files_a_thread(jobs, encoder, size, ahead):
     encoder.batch_size = size
     read = []
 
@@ -73,8 +80,132 @@ def test_no_more_is_read_ahead_than_a_few_batches(jobs, encoder, size):
     given = 0
     for batch in batches(jobs, Counting(encoder.info.preprocessing, {}, 10**6), encoder, 2):
         given += len(batch)
-        assert len(read) <= given + WINDOW_BATCHES * size
+        assert len(read) <= given + ahead
     assert given == len(read) == WORKS
+
+
+# -- side by side ------------------------------------------------------------------------------------------------------
+
+
+class Told:
+    """An encoder that says when it begins, and can be held up or fail."""
+
+    def __init__(self, size, free=None, error=None):
+        self.inner, self.batch_size = ColorEncoder(), size
+        self.info = self.inner.info
+        self.begun, self.free, self.error = threading.Semaphore(0), free, error
+
+    def embed_images(self, pixels):
+        self.begun.release()
+        if self.free is not None:
+            assert self.free.wait(PATIENCE_S)
+        if self.error is not None:
+            raise self.error
+        return self.inner.embed_images(pixels)
+
+
+class Waiting(Reader):
+    """A reader that waits before a file of this number."""
+
+    def __init__(self, encoder, number, free):
+        super().__init__(encoder.info.preprocessing, {}, 10**6)
+        self.number, self.free = number, free
+
+    def read_all(self, jobs):
+        if any(job.source_id >= f"{self.number:03}" for job in jobs):
+            assert self.free.wait(PATIENCE_S)
+        return super().read_all(jobs)
+
+
+def test_the_encoder_has_the_next_batch_while_the_caller_is_busy_with_one(jobs):
+    encoder = Told(8)
+    found = batches(jobs[20:60], reader(encoder), encoder, 2)
+    first = next(found)
+    assert encoder.begun.acquire(timeout=PATIENCE_S)
+    assert encoder.begun.acquire(timeout=PATIENCE_S)
+    assert len(first) == 8
+    assert sum(len(batch) for batch in found) == 32
+
+
+def test_an_embedded_batch_does_not_wait_for_files_that_are_still_being_read(jobs):
+    free = threading.Event()
+    encoder = ColorEncoder()
+    encoder.batch_size = 8
+    found = batches(jobs[20:60], Waiting(encoder, 40, free), encoder, 2)
+    assert [len(next(found)), len(next(found))] == [8, 8]  # of the twenty that can be read
+    free.set()
+    assert sum(len(batch) for batch in found) == 24
+
+
+def test_files_are_read_while_the_encoder_is_at_work(jobs):
+    free, read = threading.Event(), threading.Semaphore(0)
+    encoder = Told(8, free)
+
+    class Counting(Reader):
+        def read(self, job):
+            read.release()
+            return super().read(job)
+
+    found = batches(jobs[20:60], Counting(encoder.info.preprocessing, {}, 10**6), encoder, 2)
+    given = []
+    caller = threading.Thread(target=lambda: given.extend(found))
+    caller.start()
+    assert encoder.begun.acquire(timeout=PATIENCE_S)
+    for _ in range(8 + WINDOW_BATCHES * 8 - 8):
+        assert read.acquire(timeout=PATIENCE_S)
+    assert not given
+    free.set()
+    caller.join()
+    assert [len(batch) for batch in given] == [8] * 5
+
+
+def test_a_batch_of_one_image_leaves_no_thread_without_a_file(jobs, encoder):
+    encoder.batch_size = 1
+    together = threading.Barrier(6)
+
+    class Meeting(Reader):
+        def read(self, job):
+            together.wait(PATIENCE_S)
+            return super().read(job)
+
+    found = [r for batch in batches(jobs[20:50], Meeting(encoder.info.preprocessing, {}, 10**6), encoder, 6)
+             for r in batch]  # fmt: skip
+    assert len(found) == 30
+
+
+def test_an_error_of_the_encoder_reaches_the_caller_and_ends_the_threads(jobs):
+    encoder = Told(8, error=EncoderError("the network is gone"))
+    with pytest.raises(EncoderError, match="the network is gone"):
+        list(batches(jobs, reader(encoder), encoder, 2))
+    assert not ours()
+
+
+def test_a_caller_that_stops_half_way_leaves_no_thread(jobs, encoder):
+    encoder.batch_size = 8
+    found = batches(jobs, reader(encoder), encoder, 2)
+    next(found)
+    found.close()
+    assert not ours()
+
+
+def test_one_picture_without_an_embedding_costs_only_itself(jobs):
+    class Choosy(Told):
+        def embed_images(self, pixels):
+            rows = super().embed_images(pixels)
+            if (pixels[:, 0, 0, 0] == 33).any():
+                raise EmbeddingError("row 3 is not finite")
+            return rows
+
+    found = [r for batch in batches(jobs[20:60], reader(ColorEncoder()), Choosy(8), 2) for r in batch]
+    assert [r.job.source_id for r in found if r.error] == ["033.png"]
+    assert [r.job.source_id for r in found if r.embedding is None] == ["033.png"]
+    assert "not finite" in str(found[13].error)
+
+
+def test_all_readings_come_in_order_without_an_encoder(jobs, encoder):
+    found = list(read_all(jobs, reader(encoder), 3, 24))
+    assert [reading.job for reading in found] == jobs
+    assert [i for i, reading in enumerate(found) if reading.pixels is None] == [10]
 
 
 # -- Ctrl-C ------------------------------------------------------------------------------------------------------------
@@ -146,7 +277,7 @@ def test_ctrl_c_ends_the_batches_and_their_threads(jobs, encoder):
 
     interrupted(work)
     assert 40 <= len(given) <= 44
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("decode")]
+    assert not ours()
 
 
 def test_a_caller_that_has_its_own_way_with_ctrl_c_keeps_it():

@@ -284,7 +284,7 @@ def test_a_collection_of_a_newer_version_is_refused_and_left_alone(place, comman
     before = catalog.read_bytes()
     for arguments in (("similar", "art/red.png"), ("info",), ("index",), ("export", "--csv", "x.csv")):
         said = one_sentence(command(*arguments, cwd=place.folder, status=1))
-        assert "has schema 9999, written by a newer simsearch; this one knows 0002: upgrade it with pip" in said
+        assert "has schema 9999, written by a newer simsearch; this one knows 0003: upgrade it with pip" in said
     assert catalog.read_bytes() == before
 
 

@@ -258,7 +258,7 @@ def test_include_self_keeps_every_image_of_a_mix(flags, similar, ranked):
 def test_a_mix_that_cancels_out_is_refused(flags, command, arguments):
     paths = [flags.path(word) if not word.startswith("--") else word for word in arguments]
     done = command("similar", *paths, cwd=flags.folder, status=1)
-    assert done.err == "simsearch: the images of this query cancel each other out; leave one of them away\n"
+    assert done.err == "simsearch: the parts of this query cancel each other out; leave one of them away\n"
 
 
 # -- a part of the image -----------------------------------------------------------------------------------------------

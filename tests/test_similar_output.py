@@ -46,7 +46,7 @@ def test_csv_has_a_header_and_reads_back(flags, command):
     rows = list(csv.DictReader(io.StringIO(done.out, newline="")))
     assert done.lines[0] == (
         "rank,score,percentile,id,title,artist,style,genre,date,begin_year,end_year,medium,classification,credit_line,"
-        "rights,source_url,iiif_url,path,width,height,source,source_id,resembles"
+        "rights,source_url,iiif_url,path,width,height,source,source_id,resembles,scale,blend,ranks"
     )
     assert [row["path"] for row in rows] == [str(flags.path(s)) for s in ("rust", "ember", "dune", "sun", "dusk")]
     assert [float(row["score"]) for row in rows] == [0.833333, 0.666667, 0.5, 0.333333, 0.333333]

@@ -266,7 +266,7 @@ def test_what_the_library_refuses_is_one_sentence(place, command):
             ["--name", "a/b"],
             "a head cannot be called 'a/b'; give it a --name of letters, digits, dots, - and _, at most",
         ),
-        (["--encoder", "colour"], "this collection has no embeddings by 'colour'; did you mean 'color'?"),
+        (["--encoder", "colr"], "this collection has no embeddings by 'colr'; did you mean 'color'?"),
     ):
         assert refused(command, place, "--label", "style", *arguments).startswith(f"simsearch: {said}")
 

@@ -123,7 +123,7 @@ def test_a_mix_is_the_direction_of_the_sum():
 
 
 def test_minus_rows_are_taken_away():
-    found = vectors.mix(np.concatenate([X, Y]), Z)
+    found = vectors.mix(np.concatenate([X, Y, Z]), [1, 1, -1])
     assert found.shape == (1, 3)
     assert found.dtype == np.float32
     assert np.abs(found - np.array([[1, 1, -1]]) / 3**0.5).max() <= 1e-7
@@ -131,15 +131,27 @@ def test_minus_rows_are_taken_away():
 
 def test_one_image_mixes_to_itself():
     assert (vectors.mix(X) == X).all()
-    assert (vectors.mix(X, np.empty((0, 3), np.float32)) == X).all()
+    assert (vectors.mix(X, [0.25]) == X).all()
+
+
+def test_a_part_counts_by_its_weight():
+    assert np.abs(vectors.mix(np.concatenate([X, Y]), [3, 4]) - [[0.6, 0.8, 0]]).max() <= 1e-7
+    assert np.abs(vectors.mix(np.concatenate([X, Y]), [0.03, 0.04]) - [[0.6, 0.8, 0]]).max() <= 1e-7
 
 
 @pytest.mark.parametrize(
-    ("plus", "minus"), [(X, X), (np.concatenate([X, -X]), None), (np.concatenate([X, Y]), np.concatenate([Y, X]))]
+    ("rows", "weights"),
+    [
+        ((X, X), [1, -1]),
+        ((X, -X), None),
+        ((X, Y, Y, X), [1, 1, -1, -1]),
+        ((X, X), [1e5, -1e5]),
+        ((X, X), [0.01, -0.01]),
+    ],
 )
-def test_images_that_cancel_each_other_out_are_refused(plus, minus):
+def test_parts_that_cancel_each_other_out_are_refused(rows, weights):
     with pytest.raises(QueryError, match="cancel each other out; leave one of them away"):
-        vectors.mix(plus, minus)
+        vectors.mix(np.concatenate(rows), weights)
 
 
 # -- scores ------------------------------------------------------------------------------------------------------------
@@ -161,8 +173,17 @@ def test_scores_never_leave_minus_one_to_one():
 
 def test_the_same_row_scores_alike_wherever_it_stands(rows):
     many = np.concatenate([rows, rows[:1], rows, rows[:1]])
-    for count in (1, 2, 3, 17, 100):
-        found = vectors.scores(rows[:count], many)
-        assert (found[:, :500] == found[:, 501:1001]).all()
-        assert (found[:, 0] == found[:, 500]).all()
-        assert (found[:, 0] == found[:, 1001]).all()
+    for query in range(20):
+        found = vectors.settled_scores(rows[query : query + 1], many)
+        assert (found[:500] == found[501:1001]).all()
+        assert found[0] == found[500] == found[1001]
+        for count in (1, 2, 3, 17, 100):
+            assert (vectors.settled_scores(rows[query : query + 1], many[:count]) == found[:count]).all()
+
+
+def test_settled_scores_are_the_scores_but_for_the_last_decimal(rows):
+    found = vectors.settled_scores(rows[:1], rows)
+    assert found.dtype == np.float32
+    assert np.abs(found - rows.astype(np.float64) @ rows[0].astype(np.float64)).max() <= 0.6e-6
+    assert np.abs(found - vectors.scores(rows[:1], rows)[0]).max() <= 1.1e-6
+    assert vectors.settled_scores(rows[:1], rows[:0]).shape == (0,)

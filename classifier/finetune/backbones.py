@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,18 @@ Channels = tuple[float, float, float]
 IMAGENET_MEAN: Channels = (0.485, 0.456, 0.406)
 IMAGENET_STD: Channels = (0.229, 0.224, 0.225)
 CNN_WIDTHS = (32, 64, 128)
+
+
+class Fed(Protocol):
+    """What is fed with normalised pixels."""
+
+    @property
+    def mean(self) -> Channels:
+        """Subtracted from the channels, 0 to 1."""
+
+    @property
+    def std(self) -> Channels:
+        """By which they are divided then."""
 
 
 class Backbone(nn.Module, ABC):
@@ -196,7 +208,7 @@ def load_backbone(recipe: Recipe, weights: bool = True) -> Backbone:
     return Transformer(network) if _can_be_cut(network) else Uncut(network, features, recipe.backbone)
 
 
-def normalised(pixels: Tensor, backbone: Backbone) -> Tensor:
+def normalised(pixels: Tensor, backbone: Fed) -> Tensor:
     """Pixels (n, size, size, 3) uint8 as the backbone wants them, (n, 3, size, size) float32.
 
     They keep their order in memory, channels last: convolutions follow their input and are quickest so.

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from simsearch.classifier.finetune.augment import Augment
-from simsearch.classifier.finetune.backbones import Backbone, normalised
+from simsearch.classifier.finetune.backbones import Backbone, Fed, normalised
 from simsearch.classifier.finetune.recipe import Recipe, as_data, steps_an_epoch
 from simsearch.classifier.finetune.start import trunk_digest
 from simsearch.classifier.finetune.trunk import PLAIN_VIEW, Activations, Keys, pixels_of
@@ -50,7 +50,7 @@ class FromFiles:
         paths: Sequence[Path],
         keys: Keys,
         recipe: Recipe,
-        backbone: Backbone,
+        backbone: Fed,
         device: torch.device,
         workers: int,
         to: Preprocessing | None = None,
@@ -120,6 +120,7 @@ def cached_views(
     """Views of a recipe's cache in `folder`, once what it lacks is computed: every view of the works that are learned
     from, and the plain one of those held out."""
     backbone, below, device = files.backbone, recipe.cache.below, files.device
+    assert isinstance(backbone, Backbone)
     probe = torch.zeros(1, 3, recipe.input_size, recipe.input_size, device=device)
     with torch.inference_mode():
         shape = tuple(backbone.eval().lower(probe, below).shape[1:])

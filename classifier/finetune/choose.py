@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from simsearch.classifier.finetune.clip.sections import CLIP
 from simsearch.classifier.finetune.recipe import Recipe, Task, as_data, read_yaml, recipe_of
 from simsearch.errors import TrainingError
 
@@ -17,6 +18,9 @@ FOLDER = Path(__file__).parent / "recipes"
 """The recipes that come with simsearch."""
 SUFFIXES = (".yaml", ".yml")
 RECIPES, BASE = "recipes", "base"
+CLIP_RECIPE = "clip_lpft"
+NAMED = 48
+"""Characters of a CLIP's name that a run is called by; it may be a long path."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +33,8 @@ class Changes:
     input_size: int | None = None
     neck: str | None = None
     tasks: Sequence[str] = ()
-    """Kinds of label to learn instead of the recipe's, each as the recipe learns it, or else as it learns its first."""
+    """Kinds of label to learn instead of the recipe's, each as the recipe learns it, or else as it learns its first. A
+    CLIP is told them in captions."""
     epochs: float | None = None
     """Of the last phase."""
     batch_size: int | None = None
@@ -37,6 +42,8 @@ class Changes:
     settings: Sequence[str] = ()
     """``KEY=VALUE`` with a dotted key, such as ``phases.1.lr=2e-4``, and a value as YAML has it; the first of a list is
     number 0."""
+    column: str | None = None
+    """Of the captions, for a CLIP."""
 
 
 def committed() -> list[str]:
@@ -63,19 +70,31 @@ def find_recipes(name: str) -> list[Recipe]:
 
 
 def bare_recipe(backbone: str) -> Recipe:
-    """A recipe of nothing but a backbone, with its pretrained weights, called like it."""
-    name = re.sub(r"[^A-Za-z0-9_.-]", "-", backbone.removeprefix("timm:"))
+    """A recipe of nothing but a backbone, with its pretrained weights, called like it.
+
+    A CLIP is tuned as the recipe :data:`CLIP_RECIPE` does it.
+    """
+    name = re.sub(r"[^A-Za-z0-9_.-]", "-", backbone.removeprefix("timm:").removeprefix(CLIP))
+    if backbone.startswith(CLIP):
+        return replace(find_recipes(CLIP_RECIPE)[0], name=name[-NAMED:].lstrip(".-") or "clip", backbone=backbone)
     return Recipe(name, backbone, weights="hub" if backbone.startswith("timm:") else "none")
 
 
 def changed(recipe: Recipe, changes: Changes) -> Recipe:
     """The recipe with the changes. Raises TrainingError that names the key."""
-    data = json.loads(json.dumps(as_data(recipe)))  # lists and mappings that can be changed
+    data = json.loads(json.dumps(asdict(recipe)))  # lists and mappings that can be changed
     plain = ("name", "backbone", "weights", "input_size", "batch_size", "seed")
     data |= {key: value for key in plain if (value := getattr(changes, key)) is not None}
     if changes.neck is not None:
         data["neck"] = {**data["neck"], "kind": changes.neck}
-    if changes.tasks:
+    if data["backbone"].startswith(CLIP):
+        _tell(data, changes)
+    elif changes.column is not None:
+        raise TrainingError(
+            f"captions are for a CLIP, and recipe {recipe.name!r} has the backbone {data['backbone']}; give --label, "
+            f"or --backbone clip:NAME/TAG"
+        )
+    elif changes.tasks:
         first = next(iter(data["tasks"].values()), asdict(Task()))
         data["tasks"] = {kind: data["tasks"].get(kind, first) for kind in changes.tasks}
     if changes.epochs is not None:
@@ -88,6 +107,17 @@ def changed(recipe: Recipe, changes: Changes) -> Recipe:
             f"there is no file {made.weights!r} to take weights from; give --weights FILE.safetensors, hub or none"
         )
     return made
+
+
+def _tell(data: dict[str, Any], changes: Changes) -> None:
+    """Puts a column or labels in the place of a CLIP recipe's captions."""
+    if changes.column is not None and changes.tasks:
+        raise TrainingError("captions come from a column or from labels; give --caption-column or --label")
+    if changes.column is not None or changes.tasks:
+        before = data.get("captions", {})
+        kept = {"weight": before["weight"]} if "weight" in before else {}
+        data["captions"] = kept | ({"column": changes.column} if changes.column else {"labels": list(changes.tasks)})
+        data["tasks"] = {}
 
 
 def _set(data: dict[str, Any], setting: str) -> None:

@@ -10,11 +10,15 @@ from simsearch.classifier.finetune.backbones import Backbone
 
 
 def top_layers(backbone: Backbone, share: float, below: int = 0) -> list[list[nn.Parameter]]:
+    """The backbone's layers nearest the output: see :func:`topmost`."""
+    return topmost(backbone.layers(), share, below)
+
+
+def topmost(layers: list[list[nn.Parameter]], share: float, below: int = 0) -> list[list[nn.Parameter]]:
     """The layers nearest the output, output first: as many whole ones as hold at least `share` of all numbers.
 
     None for 0, all for 1; but where `below` blocks stay as they are, neither these nor what stands before them.
     """
-    layers = backbone.layers()
     wanted = share * sum(p.numel() for layer in layers for p in layer)
     chosen: list[list[nn.Parameter]] = []
     held = 0

@@ -26,6 +26,8 @@ Places = npt.NDArray[np.int64]
 GALLERY = 2500
 QUERIES = 1500
 NEIGHBOURS = 10
+TOLD = 2
+"""Works that a label of captions needs to be measured by, and labels that a kind needs."""
 UNKNOWN = -1
 """The class number of a work without a label."""
 
@@ -38,7 +40,7 @@ def divided(works: Works, recipe: Recipe) -> tuple[Places, Places]:
     """
     names = np.array([SPLIT_NAMES.get(name, name) for name in works.parts.tolist()])
     usable = np.flatnonzero(names == TRAIN) if (names == TRAIN).any() else np.flatnonzero(names != VAL)
-    kind = next(iter(recipe.tasks), "")
+    kind = next(iter((*recipe.tasks, *recipe.captions.labels)), "")
     labels = works.labels[kind][usable] if kind else np.full(len(usable), "", np.str_)
     groups = together(works.groups[usable], works.artists[usable])
     held = part(labels, groups, recipe.held_out, recipe.seed) if recipe.held_out else np.zeros(len(usable), bool)
@@ -48,7 +50,8 @@ def divided(works: Works, recipe: Recipe) -> tuple[Places, Places]:
 
 
 def classes_of(works: Works, learn: Places, recipe: Recipe) -> dict[str, dict[str, int]]:
-    """For each task its classes by name, with the number of works that are learned from.
+    """For each task its classes by name, with the number of works that are learned from; for each kind of label that
+    captions tell too, where there are two classes or more of two works.
 
     Raises TrainingError where a task has fewer than two.
     """
@@ -62,6 +65,11 @@ def classes_of(works: Works, learn: Places, recipe: Recipe) -> dict[str, dict[st
                 f"leave the task away, or lower its min_images"
             )
         out[kind] = found
+    for kind in recipe.captions.labels:
+        names, counts = np.unique(works.labels[kind][learn], return_counts=True)
+        found = {str(name): int(n) for name, n in zip(names, counts, strict=True) if name and n >= TOLD}
+        if kind not in out and len(found) >= TOLD:
+            out[kind] = found
     return out
 
 

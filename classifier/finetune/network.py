@@ -16,6 +16,7 @@ from torch.nn.functional import normalize
 from simsearch.classifier.finetune.backbones import Backbone, load_backbone
 from simsearch.classifier.finetune.necks import make_neck
 from simsearch.classifier.finetune.recipe import Recipe, as_data, recipe_of
+from simsearch.classifier.finetune.runs import clip_folder
 from simsearch.classifier.finetune.state import write_tensors
 from simsearch.errors import TrainingError
 
@@ -99,6 +100,11 @@ def empty_network(recipe: Recipe) -> Network:
 
 def load_network(folder: Path) -> Network:
     """The trained network of a run's folder, in eval mode. Raises TrainingError that names what is missing."""
+    if clip_folder(folder):
+        raise TrainingError(
+            f"{folder} holds a CLIP of two towers, not a network of one; name it as the encoder "
+            f"clip:{clip_folder(folder)}"
+        )
     for needed in (folder / CARD, folder / WEIGHTS):
         if not needed.is_file():
             raise TrainingError(

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from simsearch.classifier.finetune.augment import Augment
+from simsearch.classifier.finetune.clip.sections import CLIP, Captions, Lora, Wise, check_sections
 from simsearch.errors import TrainingError
 
 SEMANTIC = "semantic"
@@ -128,9 +129,10 @@ class Recipe:
 
     name: str
     backbone: str
-    """``timm:NAME``, or ``cnn:3`` for three convolutions from scratch."""
+    """``timm:NAME``, ``cnn:3`` for three convolutions from scratch, or ``clip:...`` as an encoder is named."""
     weights: str = "none"
-    """``hub`` for timm's pretrained ones, ``none`` for random ones, or a .safetensors file with timm's names."""
+    """``hub`` for timm's pretrained ones, ``none`` for random ones, or a .safetensors file with timm's names. A CLIP
+    brings its own, or takes a local checkpoint; it is never begun from random ones."""
     input_size: int = 224
     resize: Literal["squash", "crop", "pad"] = "squash"
     tasks: Mapping[str, Task] = field(default_factory=lambda: {"style": Task()})
@@ -156,6 +158,14 @@ class Recipe:
     patience: int = 0
     """Epochs without progress on the held-out part after which a phase ends; 0 for never."""
     seed: int = 0
+    captions: Captions = field(default_factory=Captions)
+    lora: Lora = field(default_factory=Lora)
+    wise: Wise = field(default_factory=Wise)
+
+    @property
+    def is_clip(self) -> bool:
+        """Whether an image and a text tower are tuned together."""
+        return self.backbone.startswith(CLIP)
 
     def __post_init__(self) -> None:
         """Raises TrainingError where the pieces do not fit together."""
@@ -167,7 +177,8 @@ class Recipe:
         for what, part in used:
             if part not in parts:
                 raise TrainingError(f"recipe {self.name!r}: {what} names part {part!r}; there are {', '.join(parts)}")
-        if not (self.tasks or self.contrast or self.distill):
+        _check_clip(self)
+        if not (self.tasks or self.contrast or self.distill or self.captions):
             raise TrainingError(f"recipe {self.name!r} has nothing to learn; give tasks, contrast or distill")
         if any(not c.label for c in self.contrast) and self.views < 2:
             raise TrainingError(f"recipe {self.name!r}: contrast of views needs views: 2 or more")
@@ -185,6 +196,34 @@ class Recipe:
         for i, phase in enumerate(self.phases):
             _check_numbers(phase, LIMITS, f"recipe {self.name!r}: phases[{i}]")
 
+
+def _check_clip(recipe: Recipe) -> None:
+    """Raises TrainingError for keys that a CLIP backbone does not know, or that no other does."""
+    if not recipe.is_clip:
+        odd = [key for key in CLIP_ONLY if getattr(recipe, key) != CLIP_ONLY[key]]
+        if odd:
+            raise TrainingError(
+                f"recipe {recipe.name!r}: {recipe.backbone} has no text tower, and {odd[0]} is for a CLIP; take a "
+                f"backbone clip:NAME/TAG, or leave {odd[0]} away"
+            )
+        return
+    if not (recipe.captions or recipe.tasks):
+        raise TrainingError(
+            f"recipe {recipe.name!r} tunes a CLIP and has nothing to tell it; give captions (a column, or labels), or "
+            f"tasks"
+        )
+    for key in ("distill", "cache", "neck", "drop_path", "views"):
+        if getattr(recipe, key) != _DEFAULTS[key]:
+            raise TrainingError(f"recipe {recipe.name!r}: a CLIP is tuned without {key}; leave {key} away")
+    if any(phase.patch_dropout or phase.mix for phase in recipe.phases):
+        raise TrainingError(f"recipe {recipe.name!r}: a CLIP is tuned without patch_dropout and mix; leave them away")
+    if len(recipe.parts) > 1:
+        raise TrainingError(f"recipe {recipe.name!r}: a CLIP has one embedding of its own width; leave parts away")
+    check_sections(recipe.name, recipe.captions, recipe.lora, recipe.wise)
+
+
+CLIP_ONLY: Mapping[str, Any] = {"captions": Captions(), "lora": Lora(), "wise": Wise()}
+_DEFAULTS: Mapping[str, Any] = {"distill": (), "cache": Cache(), "neck": Neck(), "drop_path": 0.0, "views": 1}
 
 LIMITS = {
     "input_size": (1, None), "batch_size": (2, None), "views": (1, None), "clip": (1e-12, None),
@@ -252,13 +291,15 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 def recipe_of(data: Mapping[str, Any], origin: str) -> Recipe:
     """The recipe of plain data, such as JSON or YAML gives. Raises TrainingError that names `origin` and the key."""
-    recipe: Recipe = _built(Recipe, data, origin)
+    told = str(data.get("backbone", "")).startswith(CLIP) if isinstance(data, Mapping) else False
+    recipe: Recipe = _built(Recipe, {"tasks": {}} | dict(data) if told else data, origin)
     return recipe
 
 
 def as_data(recipe: Recipe) -> dict[str, Any]:
-    """Plain data of which :func:`recipe_of` makes the same recipe."""
-    return dataclasses.asdict(recipe)
+    """Plain data of which :func:`recipe_of` makes the same recipe; without what only a CLIP knows where it is none."""
+    data = dataclasses.asdict(recipe)
+    return data if recipe.is_clip else {key: value for key, value in data.items() if key not in CLIP_ONLY}
 
 
 def _built(kind: Any, data: Any, where: str) -> Any:

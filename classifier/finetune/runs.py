@@ -14,15 +14,28 @@ from typing import Any, Literal
 
 from simsearch.classifier.finetune.held_out import classes_of, divided
 from simsearch.classifier.finetune.recipe import Recipe, as_data
-from simsearch.classifier.finetune.works import Works, kinds_of, learns_without_labels, load_works, teacher
+from simsearch.classifier.finetune.works import (
+    Works,
+    columns_of_captions,
+    kinds_of,
+    learns_without_labels,
+    load_works,
+    teacher,
+)
 from simsearch.collection import Collection
 from simsearch.errors import TrainingError
+from simsearch.vectors import Rows
 from simsearch.watch import Watch, silent
 
 FOLDER, CACHE = "finetune", "cache-"
 BEGUN, LOCK = "begun.json", "run.lock"
 CARD, WEIGHTS = "network.json", "network.safetensors"  # these four are the trainer's, which would import torch
 STATE, LOG = "state.safetensors", "log.jsonl"
+CLIP_FOLDER = "clip"
+"""Of a run that tuned a CLIP: a folder as open_clip has them, which `clip:FOLDER` names as an encoder."""
+CLIP_MODEL = f"{CLIP_FOLDER}/open_clip_model.safetensors"
+TRADE_OFF = "tradeoff.json"
+"""Of a run that tuned a CLIP: what mixes of the original and the tuned weights can do."""
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 TOLD = 3
 """So many differences of two recipes are named."""
@@ -59,9 +72,15 @@ class Finished:
     """Works."""
     held_out: int
     """Works."""
+    alpha: float | None = None
+    """Of a CLIP: the share of the tuned weights in those that were kept."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """Plain values for JSON; of a CLIP also where it is, and what mixes of its weights can do."""
+        clip = clip_folder(self.folder)
+        more: dict[str, Any] = {}
+        if clip is not None:
+            more = {"encoder": f"clip:{clip}", "alpha": self.alpha, "tradeoff": trade_off(self.folder)}
         return {
             "name": self.name,
             "folder": str(self.folder),
@@ -70,17 +89,21 @@ class Finished:
             "figures": {name: round(value, 4) for name, value in self.figures.items()},
             "parameters": self.parameters,
             "images_per_s": round(self.images_per_s, 2),
-        }
+        } | more
 
 
-def check_torch() -> None:
-    """Raises TrainingError where what trains networks is not installed."""
+def check_torch(recipe: Recipe | None = None) -> None:
+    """Raises TrainingError where what trains networks, or this recipe's, is not installed."""
+    needed = ["torch", "timm"]
+    if recipe is not None and recipe.is_clip:
+        needed = ["torch", "open_clip", *(["peft"] if recipe.lora.r else [])]
     try:
-        there = all(find_spec(name) for name in ("torch", "timm"))
+        there = all(find_spec(name) for name in needed)
     except ImportError:
         there = False
     if not there:
-        raise TrainingError("fine-tuning needs torch and timm; run `pip install 'simsearch[torch]'`")
+        names = f"{', '.join(needed[:-1])} and {needed[-1]}"
+        raise TrainingError(f"fine-tuning needs {names}; run `pip install 'simsearch[torch]'`")
 
 
 def folder_of(collection: Collection, name: str) -> Path:
@@ -102,7 +125,10 @@ def works_for(
 ) -> Works:
     """The works that all of these recipes are trained on: see :func:`works.load_works`."""
     unlabelled = any(learns_without_labels(recipe) for recipe in recipes)
-    return load_works(collection, kinds_of(recipes), where=where, split=split, unlabelled=unlabelled, watch=watch)
+    return load_works(
+        collection, kinds_of(recipes), where=where, split=split, unlabelled=unlabelled,
+        columns=columns_of_captions(recipes), watch=watch,
+    )  # fmt: skip
 
 
 def standing(folder: Path, recipe: Recipe, works: Works, max_steps: int | None = None) -> Standing:
@@ -117,7 +143,8 @@ def standing(folder: Path, recipe: Recipe, works: Works, max_steps: int | None =
                 f"{folder} holds files that no run left; move them away, or replace them with --restart"
             )
         return "new"
-    done = (folder / CARD).is_file() and (folder / WEIGHTS).is_file()
+    weights = folder / CLIP_MODEL if recipe.is_clip else folder / WEIGHTS
+    done = (folder / CARD).is_file() and weights.is_file()
     if not done and not (folder / STATE).is_file():
         return "new"
     now = _stated(recipe, works, max_steps)
@@ -151,7 +178,7 @@ def finetune(
     Raises TrainingError, LabelError, ImageError.
     """
     means, notice = means or Means(), notice or collection.notice
-    check_torch()
+    check_torch(recipe)
     folder = folder_of(collection, recipe.name)
     if begin == "resume" and not (folder / STATE).exists():
         raise TrainingError(f"run {recipe.name!r} has nothing to go on from; leave --resume away to begin it")
@@ -166,13 +193,32 @@ def finetune(
             _write(folder / BEGUN, _stated(recipe, works, means.max_steps))
         else:
             notice(f"run {recipe.name!r} goes on where it stopped")
-        from simsearch.classifier.finetune.train import train
-
-        train(
-            recipe, works, teachers, folder, device=means.device, precision=means.precision, compiled=means.compiled,
-            max_steps=means.max_steps, watch=watch,
-        )  # fmt: skip
+        _train(recipe, works, teachers, folder, means, watch, notice)
     return finished(folder)
+
+
+def _train(
+    recipe: Recipe, works: Works, teachers: Sequence[Rows], folder: Path, means: Means, watch: Watch, notice: Notice
+) -> None:
+    if recipe.is_clip:
+        from simsearch.classifier.finetune.clip.train import tune
+
+        tune(
+            recipe, works, folder, device=means.device, precision=means.precision, compiled=means.compiled,
+            max_steps=means.max_steps, watch=watch, notice=notice,
+        )  # fmt: skip
+        return
+    from simsearch.classifier.finetune.train import train
+
+    train(
+        recipe, works, teachers, folder, device=means.device, precision=means.precision, compiled=means.compiled,
+        max_steps=means.max_steps, watch=watch,
+    )  # fmt: skip
+
+
+def clip_folder(run: Path) -> Path | None:
+    """The folder of the CLIP that a finished run tuned, for ``clip:FOLDER``; None for a run of another network."""
+    return run / CLIP_FOLDER if (run / CARD).is_file() and (run / CLIP_MODEL).is_file() else None
 
 
 def finished(folder: Path) -> Finished:
@@ -183,9 +229,19 @@ def finished(folder: Path) -> Finished:
         return Finished(
             folder.name, folder, {name: float(value) for name, value in card["figures"].items()},
             int(card["parameters"]), float(card["images_per_s"]), int(works["learned_from"]), int(works["held_out"]),
+            card.get("alpha"),
         )  # fmt: skip
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise TrainingError(f"{folder} holds no finished run that can be read; begin it anew with --restart") from error
+
+
+def trade_off(folder: Path) -> dict[str, Any] | None:
+    """What mixes of the original and the tuned weights of a CLIP can do, as the run left it; None where it has not."""
+    try:
+        found = json.loads((folder / TRADE_OFF).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def read_log(folder: Path) -> list[dict[str, Any]]:

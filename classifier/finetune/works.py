@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from simsearch.catalog.catalog import Catalog, Ids
 from simsearch.catalog.labelled import Keys, Strings, attribute, image_keys, trusted_labels
+from simsearch.classifier.finetune.clip.columns import captions_in
 from simsearch.classifier.finetune.recipe import Distill, Recipe
 from simsearch.classifier.groups import near_duplicates
 from simsearch.classifier.labelled import artists_of, check_kind
@@ -47,6 +48,8 @@ class Works:
     """(n,) near-duplicate group: works of one group must not stand on both sides of a split."""
     left_out: Mapping[str, int] = field(default_factory=dict)
     """Works that were left out, by reason in words."""
+    texts: Mapping[str, Strings] = field(default_factory=dict)
+    """Column to the captions (n,) that it holds; empty where a work has none."""
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -56,7 +59,9 @@ class Works:
         """Which works, labels and groups these are, and in which order, as SHA-256 in hexadecimal."""
         _, groups = np.unique(self.groups, return_inverse=True)  # ids differ from one collection to the next
         stated = hashlib.sha256(self.keys.astype("<u8").tobytes() + groups.astype("<i8").tobytes())
-        for name, column in (*sorted(self.labels.items()), ("the artist", self.artists), ("the part", self.parts)):
+        told = ((f"the text {name}", column) for name, column in sorted(self.texts.items()))
+        columns = (*sorted(self.labels.items()), ("the artist", self.artists), ("the part", self.parts), *told)
+        for name, column in columns:
             stated.update("\0".join([name, *column.tolist()]).encode("utf-8", "surrogatepass"))
         return stated.hexdigest()
 
@@ -67,12 +72,20 @@ class Works:
             self.keys[which],
             {kind: values[which] for kind, values in self.labels.items()},
             self.artists[which], self.parts[which], self.groups[which], self.left_out,
+            {column: values[which] for column, values in self.texts.items()},
         )  # fmt: skip
 
 
 def kinds_of(recipes: Sequence[Recipe]) -> list[str]:
     """Kinds of label that any of these recipes learns from, each once."""
     found = [kind for r in recipes for kind in (*r.tasks, *(c.label for c in r.contrast if c.label))]
+    found += [kind for r in recipes for told in (r.captions, r.wise.retained) for kind in told.labels]
+    return list(dict.fromkeys(found))
+
+
+def columns_of_captions(recipes: Sequence[Recipe]) -> list[str]:
+    """Columns of the catalog whose texts any of these recipes tells of the works, each once."""
+    found = [told.column for r in recipes for told in (r.captions, r.wise.retained) if told.column]
     return list(dict.fromkeys(found))
 
 
@@ -88,25 +101,29 @@ def load_works(
     where: str | None = None,
     split: str = "auto",
     unlabelled: bool = False,
+    columns: Sequence[str] = (),
     watch: Watch = silent,
 ) -> Works:
-    """Works with a trusted label of one of `kinds` whose image is a local file, by id; with `unlabelled` others too.
+    """Works with a trusted label of one of `kinds`, or a text in one of `columns`, whose image is a local file, by id;
+    with `unlabelled` others too.
 
     `split` names the attribute of the works that holds the published split; ``auto`` takes ``<kind>_split`` of each
     kind, or else ``split``, and ``none`` takes none. A work that any of these holds out is of part ``val``, and its
     near-duplicates that are not are left out; so are labelled works in no part of a split. Raises LabelError for a kind
-    that no work has, for an attribute that is no split, and where nothing is left to learn from; WhereError.
+    that no work has, for an attribute that is no split, and where nothing is left to learn from; TrainingError for a
+    column that no work has; WhereError.
     """
     catalog = collection.catalog
     with catalog.snapshot():
         for kind in kinds:
             check_kind(catalog, kind)
         said = {kind: _column(catalog, kind) for kind in kinds}
+        told = {column: captions_in(catalog, column) for column in columns}
         ids = catalog.ids_where(where)
         if not unlabelled:
-            ids = ids[np.isin(ids, np.array(sorted(set().union(*said.values())), np.int64))]
+            ids = ids[np.isin(ids, np.array(sorted(set().union(*said.values(), *told.values())), np.int64))]
         if not len(ids):
-            raise LabelError(_nothing(kinds, where))
+            raise LabelError(_nothing([*kinds, *columns], where))
         known = {work.id: work.path for work in catalog.artworks(ids.tolist())}
         there = np.array([_readable(known.get(id)) for id in ids.tolist()])
         if not there.any():
@@ -123,6 +140,7 @@ def load_works(
             _texts([parts.get(id, "") for id in kept.tolist()]),
             near_duplicates(collection, kept, watch=watch).of(kept),
             {UNREADABLE: int((~there).sum())} if not there.all() else {},
+            {column: _texts([values.get(id, "") for id in kept.tolist()]) for column, values in told.items()},
         )
     return _without_leaks(works)
 
@@ -131,7 +149,8 @@ def _without_leaks(works: Works) -> Works:
     """The works less those that a published split leaves aside. Raises LabelError where none is left to learn from."""
     val = works.parts == VAL
     near = ~val & np.isin(works.groups, works.groups[val])
-    labelled = np.any([values != "" for values in works.labels.values()] or [np.zeros(len(works), bool)], axis=0)
+    columns = [*works.labels.values(), *works.texts.values()]
+    labelled = np.any([values != "" for values in columns] or [np.zeros(len(works), bool)], axis=0)
     both = val.any() and (works.parts == TRAIN).any()
     aside = ~near & labelled & (works.parts == "") & both
     left_out = {WITH_NEAR_DUPLICATE: int(near.sum()), "in no part of the published split": int(aside.sum())}

@@ -18,7 +18,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-REVISION = "0002"
+REVISION = "0003"
 """The newest migration. A test holds it against the files of `migrations/versions`."""
 
 metadata = MetaData()
@@ -146,3 +146,9 @@ run = Table(
     Column("report", JSON),
     sqlite_autoincrement=True,
 )
+
+WORDS = "CREATE VIRTUAL TABLE words USING fts5(title, artist, terms, tokenize='unicode61 remove_diacritics 2')"
+"""The words that were said of each work; rowid is the artwork's id. `words.py` fills and asks it.
+
+It is no table of `metadata`: SQLAlchemy knows no virtual ones. Capitals and accents make no difference to it.
+"""

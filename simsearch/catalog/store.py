@@ -15,6 +15,7 @@ from sqlalchemy.pool import StaticPool
 from simsearch.catalog.schema import REVISION
 from simsearch.errors import (
     CollectionCorruptError,
+    CollectionError,
     CollectionLockedError,
     CollectionNotFoundError,
     CollectionTooNewError,
@@ -187,6 +188,9 @@ def _ours(error: sqlite3.Error, path: Path) -> Exception:
         ("readonly|read-only|unable to open", CollectionWriteError(
             f"{path} cannot be opened or written ({said}); check the permissions of {path.parent}, and whether its "
             "disk is mounted read-only")),
+        ("no such module", CollectionError(
+            f"{path} keeps the words of its works in FTS5, and the SQLite {sqlite3.sqlite_version} of this Python was "
+            f"built without it ({said}); use a Python whose SQLite has it")),
         ("locked|busy", CollectionLockedError(f"{path} is in use by another process ({said}); try again in a moment")),
     )  # fmt: skip
     return next((ours for pattern, ours in table if re.search(pattern, said)), error)

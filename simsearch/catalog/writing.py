@@ -12,6 +12,7 @@ from sqlalchemy import Connection, CursorResult, bindparam, delete, func, insert
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from simsearch.catalog import schema as t
+from simsearch.catalog import words
 from simsearch.catalog.catalog import ROWS_AT_ONCE, Generation, StoredFile, fault
 from simsearch.catalog.store import Store
 from simsearch.errors import EmbeddingError, EncoderMismatchError
@@ -208,6 +209,7 @@ class Writer:
         ]
         db.execute(insert(t.artwork), rows)
         self._add_labels(db, [(id, work) for id, _, work in numbered])
+        words.refresh(db, [id for id, _, _ in numbered])
 
     def _update_images(self, db: Connection, run: int, images: Sequence[ImageRow]) -> None:
         """Gives artworks another file or place, and what is said of them there."""
@@ -248,6 +250,7 @@ class Writer:
         gone = delete(t.label).where(said.artwork == bindparam("row_id"), said.origin == "source")
         db.execute(gone, [{"row_id": id} for id, _ in described])
         self._add_labels(db, described)
+        words.refresh(db, [id for id, _ in described])
 
     def _add_labels(self, db: Connection, described: Sequence[tuple[int, Artwork]]) -> None:
         labels = [
@@ -280,6 +283,7 @@ class Writer:
         with self.store.transaction() as db:
             db.execute(gone, [{"row_id": id} for id, _ in labels])
             db.execute(insert(t.label), rows)
+            words.refresh(db, [id for id, _ in labels])
 
     def remove(self, run: int, ids: Sequence[int]) -> None:
         """Removes artworks, their labels, and embeddings that no other artwork shares."""
@@ -289,6 +293,7 @@ class Writer:
         c = t.artwork.c
         with self.store.transaction() as db:
             db.execute(delete(t.artwork).where(c.id == bindparam("row_id")), rows)
+            words.refresh(db, ids)
             db.execute(upsert(t.removed).on_conflict_do_nothing(), [{"artwork": id, "run": run} for id in ids])
             self.drop_orphans()
 

@@ -33,6 +33,12 @@ FOR_IMAGES = {"top": "--top", "voters": "--voters", "max_pixels": "--max-pixels"
 @used_encoder_option
 @click.option("--label", "labels", multiple=True, metavar="KIND",
               help="Only this kind of label, such as style, or the head of this name.")  # fmt: skip
+@click.option("--labels", "named", metavar="LIST",
+              help='Choose among these by words alone: "portrait,landscape,still life". It takes an encoder that '
+                   "reads words.")  # fmt: skip
+@click.option("--template", "templates", multiple=True, metavar="TEXT",
+              help='With --labels: a sentence with {} for the label, such as "a painting of {}"; may be given several '
+                   "times.")  # fmt: skip
 @click.option(
     "--top", type=click.IntRange(min=1), default=1, show_default=True, metavar="N", help="Values of each kind."
 )
@@ -47,7 +53,9 @@ FOR_IMAGES = {"top": "--top", "voters": "--voters", "max_pixels": "--max-pixels"
 @pixels_option
 @click.option("--json", "form", flag_value="json", help="One JSON object a line.")
 @click.option("--csv", "form", flag_value="csv", help="Comma-separated values with a header.")
-def classify(images: tuple[str, ...], collection: Path | None, form: str | None, **options: Any) -> None:
+def classify(
+    images: tuple[str, ...], collection: Path | None, form: str | None, named: str | None, **options: Any
+) -> None:
     """Says what each IMAGE resembles: style, genre, artist, with the works behind the answer.
 
     IMAGE is a path, a URL, - for standard input, or an artwork's id. Where a trained head is unsure, the answer is
@@ -57,12 +65,18 @@ def classify(images: tuple[str, ...], collection: Path | None, form: str | None,
     Without an IMAGE every work that nobody has labelled is given a prediction by the trained heads, in place of earlier
     ones. It never replaces what a source or a person said; `--where "style_origin = 'predicted'"` finds it, `similar`
     marks it with (?).
+
+    With --labels no head and no neighbour is asked: the image is compared with the labels in words. Nothing is stored.
     """
+    if named is not None:
+        _by_words(images, collection, form, named, **options)
+        return
+    if options.pop("templates"):
+        raise click.UsageError("--template puts the words of --labels into a sentence; give --labels too")
     if not images:
         _label_all(collection, form, **options)
         return
-    if images.count("-") > 1:
-        raise click.UsageError("standard input holds one image; use - once")
+    _check_images(images)
     from simsearch.collection import find
 
     failures: list[str] = []
@@ -79,8 +93,46 @@ def classify(images: tuple[str, ...], collection: Path | None, form: str | None,
             ask = partial(asked.classify, voters=options["voters"])
             _show(_answers(ask, images, failures, **options), form)
         mend(opened, collection)
+    _leave(failures, images)
+
+
+def _check_images(images: Sequence[str]) -> None:
+    if images.count("-") > 1:
+        raise click.UsageError("standard input holds one image; use - once")
+
+
+def _leave(failures: Sequence[str], images: Sequence[str]) -> None:
     if failures:
         raise SystemExit(WITH_FAILURES if len(failures) < len(images) else FAILED)
+
+
+def _by_words(
+    images: Sequence[str], collection: Path | None, form: str | None, named: str, *, labels: Sequence[str],
+    templates: Sequence[str], encoder: str | None, **options: Any,
+) -> None:  # fmt: skip
+    """Answers by words alone, of an encoder of the collection, or of a named one where there is no collection."""
+    if not images:
+        raise click.UsageError("--labels answers for the images that are named, and stores nothing; name an image")
+    _check_images(images)
+    if len(labels) > 1:
+        raise click.UsageError("--labels are of one kind; give one --label with them, or none")
+    given = click.get_current_context().get_parameter_source
+    for name in ("by", "voters"):
+        if given(name) is not click.core.ParameterSource.DEFAULT:
+            raise click.UsageError(f"--{name} is for heads and neighbours, and --labels asks neither; leave one away")
+    from simsearch.classifier.zero_shot import KIND, ZeroShotClassifier, labels_in
+    from simsearch.collection import find
+
+    ask = partial(
+        ZeroShotClassifier, labels_in(named), templates=templates, kind=labels[0] if labels else KIND, encoder=encoder
+    )
+    failures: list[str] = []
+    if find(collection) is None:
+        _show(_answers(ask(notice=say).classify, images, failures, **options), form)
+    else:
+        with open_collection(collection) as opened:
+            _show(_answers(ask(collection=opened).classify, images, failures, **options), form)
+    _leave(failures, images)
 
 
 def _show(answers: Iterable[tuple[str, list[Prediction]]], form: str | None) -> None:

@@ -24,8 +24,9 @@ pixels_option = click.option(
     help="Refuse images with more pixels than this.",
 )  # fmt: skip
 used_encoder_option = click.option(
-    "--encoder", metavar="NAME", help="Compare by this encoder of the collection.  [default: the one indexed with last]"
-)
+    "--encoder", metavar="NAME",
+    help="Compare by this encoder of the collection.  [default: the one named first when last indexed by name]",
+)  # fmt: skip
 
 
 def say(sentence: str) -> None:

@@ -16,6 +16,7 @@ from simsearch.errors import SimsearchError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from simsearch.classifier.zero_shot import Wording
     from simsearch.collection import Collection
     from simsearch.figures import Comparison, Evaluation
 
@@ -29,6 +30,14 @@ if TYPE_CHECKING:
               help="Part to measure on; train is what the head has seen.")  # fmt: skip
 @click.option("--head", metavar="NAME", help="This head.  [default: the one named like its kind]")
 @click.option("--where", metavar="EXPR", help='Only works that fit, such as "begin_year > 1900".')
+@click.option("--zero-shot", is_flag=True,
+              help="Name the same works by words alone too; it takes an encoder of the collection that reads "
+                   "words.")  # fmt: skip
+@click.option("--labels", "named", metavar="LIST",
+              help='Zero-shot among these labels, such as "Baroque,Cubism".  [default: those of the head]')  # fmt: skip
+@click.option("--template", "templates", multiple=True, metavar="TEXT",
+              help='Zero-shot with this sentence, such as "a painting in the style of {}"; may be given several '
+                   "times.")  # fmt: skip
 @click.option("--compare", nargs=2, metavar="A B",
               help="Two heads or encoders on the same works: HEAD, ENCODER or ENCODER/HEAD.")  # fmt: skip
 @click.option("--resamples", type=click.IntRange(min=100), default=1000, show_default=True, metavar="N",
@@ -42,29 +51,48 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a kind of label.")
 def evaluate(
     labels: tuple[str, ...], collection: Path | None, head: str | None, compare: tuple[str, str] | None,
-    html: Path | None, plots: Path | None, as_json: bool, **options: Any,
+    html: Path | None, plots: Path | None, as_json: bool, zero_shot: bool, named: str | None,
+    templates: tuple[str, ...], **options: Any,
 ) -> None:  # fmt: skip
     """Measures what is known of a label, on works that were held out.
 
     The head beside the nearest works, the commonest class and chance; probabilities; and similarity as a search, with
-    and without works by the same artist. Each figure has a 95 % bootstrap interval.
+    and without works by the same artist. Each figure has a 95 % bootstrap interval. With --zero-shot also labels named
+    by words alone, and a test of their difference from the head.
     """
     labels = tuple(dict.fromkeys(labels))
     if head and len(labels) > 1:
         raise click.UsageError("--head names one head, which has one kind of label; give one --label")
     if compare and (head or html or plots):
         raise click.UsageError("--compare takes neither --head nor --html nor --plots")
+    wording = _wording(zero_shot, named, templates)
+    if compare and wording:
+        raise click.UsageError("--compare takes no zero-shot; without --compare it is tested against the head")
+    if named is not None and len(labels) > 1:
+        raise click.UsageError("--labels are of one kind; give one --label, or --zero-shot alone")
     with open_collection(collection) as opened:
         for label in labels:
             if compare:
                 _show(_compared(opened, label, compare, options), as_json)
                 continue
-            done = _evaluated(opened, label, head, options)
+            done = _evaluated(opened, label, head, options | {"zero_shot": wording})
             _show(done, as_json)
             if html:
                 _write_page(html if len(labels) == 1 else html.with_stem(f"{html.stem}-{_safe(label)}"), done)
             if plots:
                 _write_plots(plots, done)
+
+
+def _wording(zero_shot: bool, named: str | None, templates: tuple[str, ...]) -> Wording | None:
+    """What is asked in words, if anything is; without labels these are the classes of each kind."""
+    if not zero_shot and named is None:
+        if templates:
+            raise click.UsageError("--template is a sentence for zero-shot; give --zero-shot or --labels too")
+        return None
+    from simsearch.classifier.zero_shot import Wording, checked_labels, checked_templates, labels_in
+
+    labels = () if named is None else checked_labels(labels_in(named))
+    return Wording(labels, templates=checked_templates(templates))
 
 
 def _evaluated(opened: Collection, label: str, head: str | None, options: dict[str, Any]) -> Evaluation:

@@ -28,8 +28,12 @@ if TYPE_CHECKING:
 @click.option("--compare", is_flag=True, help="Train each RECIPE on the same works, and show one table.")
 @click.option("--label", "tasks", multiple=True, metavar="KIND",
               help="Kind of label to learn, instead of the recipe's; may be given several times.")  # fmt: skip
-@click.option("--backbone", metavar="NAME", help="Network to start from: timm:NAME, or cnn:3.")
-@click.option("--weights", metavar="FILE", help="Its weights: a .safetensors file, hub, or none for random ones.")
+@click.option("--caption-column", "column", metavar="NAME",
+              help="Column whose texts a CLIP is told of the works, instead of captions made of labels.")  # fmt: skip
+@click.option("--backbone", metavar="NAME", help="Network to start from: timm:NAME, clip:NAME/TAG, or cnn:3.")
+@click.option("--weights", metavar="FILE",
+              help="Its weights: a .safetensors file, hub, or none for random ones (a CLIP never begins with "
+                   "those).")  # fmt: skip
 @click.option("--input-size", type=click.IntRange(min=1), metavar="PIXELS", help="Side of the squares it sees.")
 @click.option("--neck", type=click.Choice(["pool", "conv-lstm"]), help="From its last features to one vector.")
 @click.option("--name", metavar="NAME", help="What to call the run.  [default: the recipe's name]")
@@ -65,13 +69,16 @@ def finetune(
     RECIPE is a YAML file, or the name of a recipe that comes with simsearch; without one, --backbone makes a plain one.
     A part of the works is held out, whole artists where they are known, and measures the network. Works that a
     published split holds out are not looked at. An interrupted run goes on when it is asked for again.
+
+    A CLIP (--backbone clip:...) is told captions made of the labels (--label), or a column's texts (--caption-column).
+    It stays a CLIP that understands text: the run's folder holds what `index --encoder clip:FOLDER` takes.
     """
     _check_usage(recipes, compare, resume, restart, plot, dry_run, options)
     from simsearch.classifier.finetune.runs import check_torch
 
     chosen = _recipes(recipes, compare, options)
     if not dry_run:
-        check_torch()
+        check_torch(chosen[0])
     begin: Begin = "restart" if restart else "resume" if resume else "auto"
     with open_collection(collection) as opened:
         if plot:
@@ -124,7 +131,7 @@ def _changes(options: dict[str, Any]) -> Changes:
 
     return Changes(
         **{key: options[key] for key in ("name", "backbone", "weights", "input_size", "neck", "epochs", "batch_size",
-                                         "seed", "settings")},
+                                         "seed", "settings", "column")},
         tasks=tuple(dict.fromkeys(options["tasks"])),
     )  # fmt: skip
 
@@ -183,8 +190,9 @@ def _show(done: Compared, several: bool, as_json: bool) -> None:
 
 
 def _write_plots(opened: Collection, names: list[str], folder: Path) -> None:
-    from simsearch.classifier.finetune.runs import folder_of, read_log
+    from simsearch.classifier.finetune.runs import folder_of, read_log, trade_off
     from simsearch.show import curves
+    from simsearch.show.tradeoff import trade_off_plot
 
     drawn = 0
     with _writing(folder):
@@ -194,6 +202,8 @@ def _write_plots(opened: Collection, names: list[str], folder: Path) -> None:
                 (folder / f"{name}-losses.png").write_bytes(curves.losses_plot(log, name))
             if curves.has_held_out(log):
                 (folder / f"{name}-held-out.png").write_bytes(curves.held_out_plot(log, name))
+            if measured := trade_off(folder_of(opened, name)):
+                (folder / f"{name}-tradeoff.png").write_bytes(trade_off_plot(measured, name))
             drawn += bool(log)
     if drawn:
         say(f"plots of {', '.join(names)} in {folder}")

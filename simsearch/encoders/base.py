@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -37,4 +38,15 @@ class Encoder(Protocol):
         """Unit rows (n, dim) float32 for sRGB pixels (n, size, size, 3) uint8 fitted as `info.preprocessing` says.
 
         Raises EmbeddingError where the network gives a number that is not finite.
+        """
+
+
+@runtime_checkable
+class TextEncoder(Encoder, Protocol):
+    """An encoder whose texts lie in the same space as its pictures, so that words can be compared with them."""
+
+    def embed_texts(self, texts: Sequence[str]) -> Rows:
+        """Unit rows (n, dim) float32, in the order of the texts.
+
+        A text with more tokens than the model takes is cut, with a warning. Raises QueryError for an empty one.
         """

@@ -29,10 +29,11 @@ class VectorIndex(Protocol):
     def remove(self, ids: Ids) -> int:
         """Forgets these; how many of them were there."""
 
-    def search(self, rows: Rows, k: int, allowed: Ids | None = None) -> tuple[Rows, Ids]:
+    def search(self, rows: Rows, k: int, allowed: Ids | None = None, *, of_text: bool = False) -> tuple[Rows, Ids]:
         """(scores, ids), each (q, k), the nearest first, of unit rows (q, dim), among the `allowed` ids alone.
 
-        Places that cannot be filled hold -inf and NO_ID.
+        Places that cannot be filled hold -inf and NO_ID. Rows that come `of_text` lie apart from those of images, and
+        an approximate index searches harder for them.
         """
 
     def parameters(self) -> dict[str, Any]:

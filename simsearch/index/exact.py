@@ -12,6 +12,8 @@ from simsearch.errors import IndexFileError
 from simsearch.index.base import NO_ID, Ids
 from simsearch.vectors import Rows
 
+MARGIN = np.float32(4e-6)
+"""Above what float32 can err by in two cosines, and a step of the rounding."""
 CHUNK_NUMBERS = 64 * 2**20
 """Scores held at once: 256 MB of float32."""
 
@@ -48,8 +50,9 @@ class ExactIndex:
         self._rows, self._ids = self._rows[keep], self._ids[keep]
         return int((~keep).sum())
 
-    def search(self, rows: Rows, k: int, allowed: Ids | None = None) -> tuple[Rows, Ids]:
+    def search(self, rows: Rows, k: int, allowed: Ids | None = None, *, of_text: bool = False) -> tuple[Rows, Ids]:
         """(scores, ids), each (q, k), the nearest first, of unit rows (q, dim), among the `allowed` ids alone."""
+        del of_text  # all rows are looked at in any case
         matrix, ids = self._rows, self._ids
         if allowed is not None and len(ids):
             wanted = np.unique(allowed)
@@ -93,10 +96,20 @@ def search_rows(queries: Rows, rows: Rows, ids: Ids, k: int) -> tuple[Rows, Ids]
         return out_scores, out_ids
     step = max(1, CHUNK_NUMBERS // len(rows))
     for start in range(0, len(queries), step):
-        for i, scores in enumerate(vectors.scores(queries[start : start + step], rows), start):
+        for i, rough in enumerate(queries[start : start + step] @ rows.T, start):
+            places = _candidates(rough, k)
+            scores = vectors.settled_scores(queries[i : i + 1], rows[places])
             best = nearest(scores, k)
-            out_scores[i, : len(best)], out_ids[i, : len(best)] = scores[best], ids[best]
+            out_scores[i, : len(best)], out_ids[i, : len(best)] = scores[best], ids[places[best]]
     return out_scores, out_ids
+
+
+def _candidates(rough: Rows, k: int) -> Ids:
+    """Places, ascending, of all that may be among the k nearest, were the scores (n,) without float32's error."""
+    if k >= len(rough):
+        return np.arange(len(rough))
+    edge = np.partition(rough, len(rough) - k)[len(rough) - k]
+    return np.flatnonzero(rough >= edge - MARGIN)
 
 
 def nearest(scores: Rows, k: int) -> Ids:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import IO
 
-from simsearch.figures import Comparison, Evaluation, HeadFigures, Method, Retrieval
+from simsearch.figures import Comparison, Difference, Evaluation, HeadFigures, Method, Retrieval, ZeroShotFigures
 from simsearch.show.numbers import UNKNOWN, counted, decimals, difference, estimate, p_value, per_cent
 from simsearch.show.table import table
 from simsearch.show.text import harmless
 
 NEAREST, NEAREST_10, MAJORITY, CHANCE = "nearest work", "10 nearest works", "majority", "chance"
+ZERO_SHOT = "zero-shot"
 """Names of the methods that are measured beside a head."""
 
 FIGURE_NAMES = {
@@ -38,6 +40,9 @@ def show_evaluation(evaluation: Evaluation, out: IO[str]) -> None:
     rows = [[method_name(m, evaluation), *(_figure(m, name) for name in names)] for m in evaluation.methods]
     head = [f"naming the {harmless(evaluation.kind)}", *(FIGURE_NAMES[name] for name in names)]
     table(head, rows, out, right=frozenset(range(1, len(head))))
+    if evaluation.zero_shot:
+        out.write("\n")
+        _show_zero_shot(evaluation.zero_shot, out)
     if evaluation.head:
         out.write("\n")
         _show_head(evaluation.head, out)
@@ -57,11 +62,7 @@ def show_comparison(comparison: Comparison, out: IO[str]) -> None:
     works = f"{counted(comparison.works, 'work')} of {comparison.split}, held out from both"
     out.write(harmless(f"{comparison.kind}: {works}") + "\n")
     out.write(harmless(f"a  {comparison.a}") + "\n" + harmless(f"b  {comparison.b}") + "\n\n")
-    rows = [
-        [FIGURE_NAMES.get(d.name, d.name), estimate(d.a), estimate(d.b), difference(d.difference), p_value(d.p)]
-        for d in comparison.differences
-    ]
-    table(["", "a", "b", "b less a", "p"], rows, out, right=frozenset({1, 2, 3, 4}))
+    _show_differences(comparison.differences, ["", "a", "b", "b less a", "p"], out)
     out.write("\n" + verdict(comparison) + "\n")
 
 
@@ -102,6 +103,7 @@ def answer(evaluation: Evaluation) -> list[str]:
 _BESIDE = {
     NEAREST: "the nearest work alone",
     NEAREST_10: "a vote of the ten nearest",
+    ZERO_SHOT: "words alone",
     MAJORITY: "always the commonest class",
     CHANCE: "guessing",
 }
@@ -137,22 +139,54 @@ def leaning(head: HeadFigures) -> str:
     return f"on the whole {abs(100 * gap):.1f} points {'surer' if gap > 0 else 'less sure'} than it is right"
 
 
-def verdict(comparison: Comparison) -> str:
-    """What the test of top-1 says, in a sentence."""
+def asked_in_words(figures: ZeroShotFigures) -> str:
+    """How labels were named by words alone, in a sentence."""
+    labels, sentences = counted(len(figures.labels), "label"), counted(len(figures.templates), "sentence")
+    return f"zero-shot by {figures.encoder.name}: {labels}, each in {sentences}; softmax of {figures.scale:g} x cosine"
+
+
+def against_head(figures: ZeroShotFigures) -> list[str]:
+    """What words alone and the head are to each other, in sentences; none where no head was measured."""
+    said = []
+    if figures.unnamed:
+        said.append(f"{counted(figures.unnamed, 'work')} carry none of the labels, so zero-shot is wrong on them")
+    if figures.against_head:
+        said.append(verdict(figures.against_head, "the head", "zero-shot"))
+    return said
+
+
+def verdict(comparison: Comparison, a: str = "a", b: str = "b") -> str:
+    """What the test of top-1 says, in a sentence, which calls the two `a` and `b`."""
     top1 = next((d for d in comparison.differences if d.name == "top1"), None)
     if top1 is None:
         return "p: how often a difference at least as large would come by chance alone"
     counts = ""
     if comparison.only_a is not None and comparison.only_b is not None:
-        counts = f"only a is right on {comparison.only_a:,} works, only b on {comparison.only_b:,}; "
+        counts = f"only {a} is right on {comparison.only_a:,} works, only {b} on {comparison.only_b:,}; "
     if not math.isfinite(top1.p) or top1.p >= 0.05:
         return f"{counts}that difference could well be chance (p {p_value(top1.p)})"
-    better = "b" if top1.difference.value > 0 else "a"
+    better = b if top1.difference.value > 0 else a
     return f"{counts}{better} is better, by more than chance explains (p {p_value(top1.p)})"
 
 
 def _figure(method: Method, name: str) -> str:
     return estimate(method.figures[name]) if name in method.figures else UNKNOWN
+
+
+def _show_differences(differences: Sequence[Difference], head: list[str], out: IO[str]) -> None:
+    rows = [
+        [FIGURE_NAMES.get(d.name, d.name), estimate(d.a), estimate(d.b), difference(d.difference), p_value(d.p)]
+        for d in differences
+    ]
+    table(head, rows, out, right=frozenset({1, 2, 3, 4}))
+
+
+def _show_zero_shot(figures: ZeroShotFigures, out: IO[str]) -> None:
+    out.write(harmless(asked_in_words(figures)) + "\n")
+    if figures.against_head:
+        _show_differences(figures.against_head.differences, ["", "head", "zero-shot", "difference", "p"], out)
+    for sentence in against_head(figures):
+        out.write(harmless(sentence) + "\n")
 
 
 def _show_head(head: HeadFigures, out: IO[str]) -> None:

@@ -11,7 +11,17 @@ from typing import Any
 from simsearch.figures import METHOD_FIGURES, Evaluation, HeadFigures, Retrieval
 from simsearch.show import bars, class_table, confused_works, plots
 from simsearch.show.bars import Bar, chart
-from simsearch.show.evaluation import FIGURE_NAMES, answer, artists, leaning, method_name, shown, subject
+from simsearch.show.evaluation import (
+    FIGURE_NAMES,
+    against_head,
+    answer,
+    artists,
+    asked_in_words,
+    leaning,
+    method_name,
+    shown,
+    subject,
+)
 from simsearch.show.numbers import UNKNOWN, counted, decimals, estimate, per_cent, points
 from simsearch.show.page import Thumbnail, bidi, image, once, page, text, thumbnail_of
 
@@ -136,12 +146,20 @@ def _methods(evaluation: Evaluation) -> str:
     return f"""<div class="charts">
 {charts}
 </div>
-<details><summary>All figures</summary>
+{_zero_shot(evaluation)}<details><summary>All figures</summary>
 <div class="scroll" tabindex="0" role="region" aria-label="All figures">
 <table class="plain"><thead><tr><th scope="col">method</th>{names}</tr></thead>
 <tbody>
 {rows}
 </tbody></table></div></details>"""
+
+
+def _zero_shot(evaluation: Evaluation) -> str:
+    """How words alone were asked, and whether the head is better."""
+    if not evaluation.zero_shot:
+        return ""
+    sentences = [asked_in_words(evaluation.zero_shot), *against_head(evaluation.zero_shot)]
+    return f'<p class="said after">{" ".join(bidi(f"{s[:1].upper()}{s[1:]}.") for s in sentences)}</p>\n'
 
 
 def _chart_of(evaluation: Evaluation, name: str) -> str:
@@ -254,6 +272,9 @@ def _measured(evaluation: Evaluation) -> str:
         "artists measured": f"{evaluation.artists:,}" if evaluation.artists else "none known",
         "left out": [f"{counted(n, 'work')} {reason}" for reason, n in evaluation.left_out.items()] or "nothing",
     }
+    if evaluation.zero_shot:
+        facts["labels in words"] = ", ".join(evaluation.zero_shot.labels)
+        facts["put into"] = list(evaluation.zero_shot.templates)
     card = evaluation.head.card if evaluation.head else {}
     split = card.get("split")
     if isinstance(split, Mapping):

@@ -21,11 +21,23 @@ def show_exported(done: Mapping[str, Any], out: IO[str]) -> None:
         ("agreement", f"cosine {agreement['least_cosine']:.4f} or more, {agreement['mean_cosine']:.4f} on average, on "
                       f"{agreement['count']:,} images {agreement['images']}"),
     ]  # fmt: skip
+    if "text_agreement" in card:
+        lines += _texts(done, card)
     if done["quantised"]:
         lines += _quantised(done["quantised"])
     lines += [("saved", done["folder"]), ("now", f"simsearch index FOLDER --encoder {quote(done['folder'])}")]
     for name, text in lines:
         out.write(f"{name:<11} {harmless(text)}\n")
+
+
+def _texts(done: Mapping[str, Any], card: Mapping[str, Any]) -> list[tuple[str, str]]:
+    agreement = card["text_agreement"]
+    return [
+        ("reads", f"texts of {card['context_length']} tokens; {card['text_parameters']:,} weights in "
+                  f"{_megabytes(done['text_bytes'])}"),
+        ("agreement", f"cosine {agreement['least_cosine']:.4f} or more, {agreement['mean_cosine']:.4f} on average, on "
+                      f"{agreement['count']:,} texts"),
+    ]  # fmt: skip
 
 
 def _quantised(tried: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -64,7 +64,30 @@ def show_run(compared: Mapping[str, Any], out: IO[str]) -> None:
     show_compared(compared, out)
     (run,) = compared["recipes"]
     out.write("\n")
-    _lines([("saved", run["folder"])], out)
+    if run.get("tradeoff"):
+        show_trade_off(run["tradeoff"], out)
+        out.write("\n")
+    lines = [("saved", run["folder"])]
+    if "encoder" in run:
+        kept = "" if run["alpha"] is None else f"{run['alpha']:.0%} tuned weights, {1 - run['alpha']:.0%} original ones"
+        lines += [("weights", kept), ("encoder", run["encoder"])]
+    _lines(lines, out)
+
+
+def show_trade_off(trade_off: Mapping[str, Any], out: IO[str]) -> None:
+    """One table: for each share of tuned weights what was tuned for and what is retained, the chosen one marked."""
+    rows = [
+        [f"{point['alpha']:.2f}", _share(point["task"]), _share(point["retained"]),
+         "chosen" if point["alpha"] == trade_off["chosen"] else ""]
+        for point in trade_off["points"]
+    ]  # fmt: skip
+    table(["tuned share", "task", "retained", ""], rows, out, right=frozenset({0, 1, 2}))
+    out.write("\n")
+    _lines([("task", trade_off["task"]), ("retained", trade_off["retained"])], out)
+
+
+def _share(value: float | None) -> str:
+    return UNKNOWN if value is None else decimals(value)
 
 
 def _steps(steps: list[int]) -> str:

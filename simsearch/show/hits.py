@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import IO, Any
 
 from simsearch.records import LABEL_COLUMNS, METADATA, Artwork, Failure, Hit, Prediction
@@ -13,8 +14,9 @@ from simsearch.show.table import MARK, table
 from simsearch.show.text import harmless, json_line
 
 HIT_COLUMNS = ("rank", "score", "percentile", "id", "title", *LABEL_COLUMNS, *METADATA[1:], "path", "width", "height",
-               "source", "source_id", "resembles")  # fmt: skip
+               "source", "source_id", "resembles", "scale", "blend", "ranks")  # fmt: skip
 GUESSED = "(?) what the work resembles, by a trained head: no person and no source has said it\n"
+AMONG = "by words alone: which of the labels fits best, not whether any of them does\n"
 SHOWN = 3
 """Neighbours named behind a prediction."""
 
@@ -33,8 +35,9 @@ def show_csv(hits: Iterable[Hit], out: IO[str]) -> None:
 
 
 def cells(said: dict[str, Any]) -> dict[str, Any]:
-    """What was said of a work, fit for a table: its predictions are one cell of JSON."""
-    return said | {"resembles": json.dumps(said["resembles"], ensure_ascii=False)} if "resembles" in said else said
+    """What was said of a work, fit for a table: what is a mapping is one cell of JSON."""
+    nested = {key: json.dumps(said[key], ensure_ascii=False) for key in ("resembles", "blend", "ranks") if key in said}
+    return said | nested
 
 
 def show_paths(hits: Iterable[Hit], out: IO[str], *, end: str = "\n") -> None:
@@ -45,15 +48,15 @@ def show_paths(hits: Iterable[Hit], out: IO[str], *, end: str = "\n") -> None:
 
 
 def show_hits(hits: Sequence[Hit], out: IO[str]) -> None:
-    """A table: rank, cosine, share of random pairs that score lower, title or file, artist, style, id."""
+    """A table: rank, score, what it is worth or made of, title or file, artist, style, id."""
     if not hits:
         out.write("no work of the collection fits\n")
         return
+    measures = _measures(hits)
     rows = [
         [
             str(h.rank),
-            f"{h.score:.3f}",
-            percent(h.percentile),
+            *(cell(h) for _, cell in measures),
             h.artwork.name,
             label_or_guess(h.artwork, "artist"),
             label_or_guess(h.artwork, "style"),
@@ -61,14 +64,35 @@ def show_hits(hits: Sequence[Hit], out: IO[str]) -> None:
         ]
         for h in hits
     ]
-    table(
-        ["", "cosine", "nearer than", "title or file", "artist", "style", "id"],
-        rows,
-        out,
-        right=frozenset({0, 1, 2, 6}),
-    )
+    heads = [head for head, _ in measures]
+    right = frozenset({*range(len(heads) + 1), len(heads) + 4})
+    table(["", *heads, "title or file", "artist", "style", "id"], rows, out, right=right)
     if any(h.artwork.resembles(kind) for h in hits for kind in ("artist", "style")):
         out.write(GUESSED)
+
+
+def _measures(hits: Sequence[Hit]) -> list[tuple[str, Callable[[Hit], str]]]:
+    """Columns that say how near a hit is: on its scale, and where it stands in what the score is made of."""
+    scale = hits[0].scale
+    if scale == "cosine":
+        shown: list[tuple[str, Callable[[Hit], str]]] = [("cosine", lambda h: f"{h.score:.3f}")]
+        if any(h.percentile is not None for h in hits):
+            shown.append(("nearer than", lambda h: percent(h.percentile)))
+        return shown
+    if scale == "blend":
+        parts = [(name, partial(_cosine_by, name)) for name in hits[0].blend]
+        return [("blend", lambda h: f"{h.score:.2f}"), *parts]
+    if scale == "rrf":
+        return [("by picture", lambda h: _place(h, "pictures")), ("by words", lambda h: _place(h, "metadata"))]
+    return [(scale, lambda h: f"{h.score:.2f}")]
+
+
+def _cosine_by(name: str, hit: Hit) -> str:
+    return f"{hit.blend[name].cosine:.3f}"
+
+
+def _place(hit: Hit, ranking: str) -> str:
+    return str(hit.ranks[ranking]) if ranking in hit.ranks else "-"
 
 
 def label_or_guess(work: Artwork, kind: str) -> str | None:
@@ -91,6 +115,8 @@ def show_predictions(image: str, predictions: Sequence[Prediction], out: IO[str]
     for encoder in dict.fromkeys(encoder for encoder, _ in shipped):
         kinds = ", ".join(kind for of, kind in shipped if of == encoder)
         out.write(f"by the shipped head of the encoder {encoder}: {harmless(kinds)}\n")
+    if any(p.by == "zero-shot" for p in predictions):
+        out.write(AMONG)
 
 
 def _answer(prediction: Prediction) -> str:

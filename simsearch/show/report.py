@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import IO
 
 from simsearch.records import IndexReport
@@ -12,9 +13,15 @@ NOTES_SHOWN = 10
 
 def show_report(report: IndexReport, out: IO[str]) -> None:
     """The counts on one line, then what was left aside, failed files by reason, and folders that were not there."""
+    if report.followed_by:
+        for each in (replace(report, followed_by=()), *report.followed_by):
+            out.write(f"{harmless(each.encoder)}: ")
+            show_report(each, out)
+        return
     counts = ("added", "changed", "moved", "removed", "unchanged")
     said = [f"{getattr(report, name):,} {name}" for name in counts] + [f"{report.failures:,} failed"]
-    speed = f", {report.embedded / report.seconds:.0f} images/s" if report.embedded and report.seconds else ""
+    rate = report.embedded / report.seconds if report.seconds else 0
+    speed = f", {rate:.{0 if rate >= 10 else 1}f} images/s" if rate else ""
     out.write(f"{', '.join(said)} in {report.seconds:.1f} s{speed}\n")
     if report.described:
         out.write(f"{report.described:,} works described anew by tables and lists\n")

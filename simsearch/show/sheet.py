@@ -24,6 +24,12 @@ LEGEND = (
     "<footer><p>The cosine tells how alike the encoder finds the query and a work: 1.00 is the same, 0.00 unrelated. "
     "Random pairs are any two works of this collection. A near neighbour is a resemblance, not an attribution."
 )
+LEGENDS = {
+    "blend": "The blend is the weighted mean of what several encoders say, each in standard deviations of its own "
+    "cosines of this query; the cosines stand in brackets.",
+    "rrf": "Works stand by their places in two searches: by their pictures, and by the words of their descriptions.",
+    "bm25": "Works stand by how well the words fit their descriptions.",
+}
 GUESSED = " What a work “resembles” is a prediction by a trained head: no person and no source has said it of the work."
 
 CSS = """
@@ -147,7 +153,7 @@ def _work(hit: Hit, thumbnail: Callable[[str], bytes | None]) -> str:
     shown = image(jpeg, alt) if jpeg else '<span class="missing">image not reachable</span>'
     web = web_link(art.source_url)
     link = file_link(art.path) or (web[0] if web else None)
-    measure = f"cosine {hit.score:z.2f}" + ("" if hit.percentile is None else f"<br>{_nearness(hit.percentile)}")
+    measure = _measure(hit) + ("" if hit.percentile is None else f"<br>{_nearness(hit.percentile)}")
     return f"""<li><figure>
 <div class="mat">{shown}</div>
 <figcaption>
@@ -159,6 +165,17 @@ def _work(hit: Hit, thumbnail: Callable[[str], bytes | None]) -> str:
 {f'<p class="source">{linked(*web)}</p>' if web else ""}
 </figcaption>
 </figure></li>"""
+
+
+def _measure(hit: Hit) -> str:
+    """How near a hit is, on its own scale."""
+    if hit.ranks:
+        names = {"pictures": "by its picture", "metadata": "by its words"}
+        return ", ".join(f"no. {rank} {names[of]}" for of, rank in hit.ranks.items())
+    if hit.blend:
+        parts = ", ".join(f"{bidi(name)} {share.cosine:z.2f}" for name, share in hit.blend.items())
+        return f"blend {hit.score:z.2f} ({parts})"
+    return f"{'words' if hit.scale == 'bm25' else hit.scale} {hit.score:z.2f}"
 
 
 def _query(asked: SheetImage, blend: bool) -> str:
@@ -177,6 +194,10 @@ def _query(asked: SheetImage, blend: bool) -> str:
 
 
 def _legend(hits: Sequence[Hit]) -> str:
+    if hits[0].scale != "cosine":
+        return (
+            f"<footer><p>{LEGENDS[hits[0].scale]} A near neighbour is a resemblance, not an attribution.</p></footer>"
+        )
     guessed = GUESSED if any(_resemblance(hit.artwork) for hit in hits) else ""
     return f"{LEGEND}{guessed}</p></footer>"
 

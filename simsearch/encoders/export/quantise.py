@@ -17,8 +17,8 @@ from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from simsearch.classifier.finetune.onnx_graph import INPUT
 from simsearch.encoders.base import Pixels
+from simsearch.encoders.export.graph import INPUT
 from simsearch.encoders.onnx import OnnxEncoder, normalised
 from simsearch.errors import TrainingError
 from simsearch.records import Preprocessing

@@ -1,4 +1,4 @@
-"""A trained network as an ONNX graph, and the ways in which its weights are kept in the file.
+"""A network of torch as an ONNX graph, and the ways in which its weights are kept in the file.
 
 Weights kept as float16 or int8 are brought back to float32 by nodes at the head of the graph. onnxruntime computes what
 depends on no input once, when it loads the file, so that the network runs as fast as one kept in float32. It does so
@@ -17,7 +17,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from simsearch.classifier.finetune.network import Network
 from simsearch.errors import TrainingError
 
 if TYPE_CHECKING:
@@ -28,8 +27,13 @@ STORAGES: tuple[Storage, ...] = ("float32", "float16", "int8")
 OPSET = 20
 """The first with Gelu, which onnxruntime (1.17 and later) computes in one step with the bias before it."""
 INPUT, OUTPUT = "pixels", "embedding"
+TEXT_INPUT = "input_ids"
+UNTAKEN = "simsearch.embedding"
+"""What the output is called while torch names the values within: a text tower's first one would be `embedding` too."""
 SMALL = 1024
 """Tensors of fewer numbers stay float32: they take no room, and a rounded factor of all attention shifts everything."""
+TABLE = 1_000_000
+"""Tables of so many numbers are left small in memory too."""
 LEVELS = 127
 GROUP = 64
 """Weights of one output channel that share a scale, at most.
@@ -49,31 +53,33 @@ def check_onnx() -> None:
         raise TrainingError(f"exporting needs {' and '.join(missing)}; run `pip install 'simsearch[torch]'`")
 
 
-def as_graph(network: Network, size: int) -> onnx.ModelProto:
-    """The network as a graph from `pixels` (n, 3, size, size) to `embedding` (n, dim), both float32, for any n.
+def as_graph(
+    tower: nn.Module, example: Tensor, who: str, name: str = INPUT, *, way_out: str = "take another"
+) -> onnx.ModelProto:
+    """A network as a graph from `name`, shaped and typed as `example` (n, ...), to `embedding` (n, dim), for any n.
 
-    The same network gives the same bytes. Raises TrainingError where torch cannot write it down.
+    The same network gives the same bytes. Raises TrainingError where torch cannot write `who` down, with a way out.
     """
     check_onnx()
     with warnings.catch_warnings():
         # torch's own use of a name that it deprecates
         warnings.filterwarnings("ignore", message=".*LeafSpec", category=FutureWarning)
+        # a hook that catches what a layer gives keeps nothing of it
+        warnings.filterwarnings("ignore", message=".*side effects happened in the model.forward", category=UserWarning)
         try:
             program = torch.onnx.export(
-                _Embedder(network).eval(),
-                (torch.zeros(2, 3, size, size),),
+                tower.eval(),
+                (example,),
                 dynamo=True,
                 verbose=False,
-                input_names=[INPUT],
-                output_names=[OUTPUT],
-                dynamic_shapes={"x": {0: torch.export.Dim("n")}},
+                input_names=[name],
+                output_names=[UNTAKEN],
+                dynamic_shapes=({0: torch.export.Dim("n")},),
                 opset_version=OPSET,
             )
         except Exception as error:  # one class for each stage of the exporter
             said = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise TrainingError(
-                f"torch cannot write {network.recipe.backbone} as ONNX ({said}); take another backbone or neck"
-            ) from error
+            raise TrainingError(f"torch cannot write {who} as ONNX ({said}); {way_out}") from error
     assert program is not None
     model = program.model_proto
     graph = model.graph
@@ -81,7 +87,17 @@ def as_graph(network: Network, size: int) -> onnx.ModelProto:
     for part in (model, graph, *graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer):
         part.ClearField("metadata_props")
     graph.ClearField("value_info")
+    _rename(graph, {OUTPUT: f"{OUTPUT}.inner", UNTAKEN: OUTPUT})
     return model
+
+
+def _rename(graph: Any, names: dict[str, str]) -> None:
+    """Gives values of a graph other names, all at once."""
+    for node in graph.node:
+        node.input[:] = [names.get(name, name) for name in node.input]
+        node.output[:] = [names.get(name, name) for name in node.output]
+    for value in (*graph.input, *graph.output, *graph.initializer):
+        value.name = names.get(value.name, value.name)
 
 
 def to_bytes(model: onnx.ModelProto, storage: Storage = "float32") -> bytes:
@@ -95,6 +111,7 @@ def to_bytes(model: onnx.ModelProto, storage: Storage = "float32") -> bytes:
     if storage != "float32":
         heads, tensors = [], []
         axes = _weights(model.graph) if storage == "int8" else {}
+        tables = _tables(model.graph)
         for tensor in model.graph.initializer:
             values = onnx.numpy_helper.to_array(tensor)
             kept: Kept | None = None
@@ -102,24 +119,18 @@ def to_bytes(model: onnx.ModelProto, storage: Storage = "float32") -> bytes:
                 axis = axes.get(tensor.name)
                 kept = _half(tensor.name, values) if axis is None else _bytes(tensor.name, values, axis)
             nodes, stored = kept or ([], [tensor])
+            if kept and tensor.name in tables:
+                nodes = []
+                _cast_late(tables[tensor.name], stored[0].name)
             heads += nodes
             tensors += stored
-        nodes = [*heads, *model.graph.node]
+        nodes = [*heads, *_with_casts(model.graph.node)]
         del model.graph.node[:], model.graph.initializer[:]
         model.graph.node.extend(nodes)
         model.graph.initializer.extend(tensors)
     onnx.checker.check_model(model)
     data: bytes = model.SerializeToString(deterministic=True)
     return data
-
-
-class _Embedder(nn.Module):
-    def __init__(self, network: Network) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.network.embed(x)
 
 
 Kept = tuple[list[Any], list[Any]]
@@ -167,7 +178,7 @@ def _weights(graph: Any) -> dict[str, int]:
     for node in graph.node:
         for place, name in enumerate(node.input):
             if name in ndim:
-                inner = place == 1 and INPUT not in node.input
+                inner = place == 1 and INPUT not in node.input  # the first layer of pictures; a text's is a Gather
                 axes[name].add(_output_axis(node, ndim[name]) if inner else None)
     return {name: axis for name, found in axes.items() if len(found) == 1 and (axis := next(iter(found))) is not None}
 
@@ -180,3 +191,43 @@ def _output_axis(node: Any, ndim: int) -> int | None:
     if node.op_type == "Gemm":
         return 0 if any(a.name == "transB" and a.i for a in node.attribute) else 1
     return None
+
+
+LATE = ".late"
+
+
+def _tables(graph: Any) -> dict[str, list[Any]]:
+    """Name of each large table that rows are only looked up in, such as that of the tokens, to the nodes that do it.
+
+    A text looks up a few dozen rows of fifty thousand: they are made float32 after that, not all when the file loads.
+    """
+    large = {tensor.name for tensor in graph.initializer if int(np.prod(tensor.dims)) >= TABLE}
+    users: dict[str, list[Any]] = defaultdict(list)
+    for node in graph.node:
+        for name in large.intersection(node.input):
+            users[name].append(node)
+    return {
+        name: nodes
+        for name, nodes in users.items()
+        if all(node.op_type == "Gather" and node.input[1] != name for node in nodes)
+    }
+
+
+def _cast_late(nodes: list[Any], name: str) -> None:
+    """Lets nodes look rows up in the stored table, and marks what they give."""
+    for node in nodes:
+        node.input[0] = name
+        node.output[0] += LATE
+
+
+def _with_casts(nodes: Any) -> list[Any]:
+    """The nodes, those that were marked each followed by one that makes float32 of what it gives."""
+    from onnx import TensorProto, helper
+
+    out = []
+    for node in nodes:
+        out.append(node)
+        if node.op_type == "Gather" and node.output[0].endswith(LATE):
+            late = node.output[0]
+            out.append(helper.make_node("Cast", [late], [late.removesuffix(LATE)], to=TensorProto.FLOAT))
+    return out
