@@ -29,19 +29,20 @@ t = [time.perf_counter()]
 import click, numpy, sqlalchemy
 t.append(time.perf_counter())
 import simsearch.cli
-from simsearch import images, search, vectors
+from pathlib import Path
+from simsearch import images, query, search, vectors
 from simsearch.collection import Collection
 collection = Collection.open(sys.argv[1])
 entry = collection.encoder_entry()
 t.append(time.perf_counter())
-data = images.read_bytes(search.Path(sys.argv[2]))
+data = images.read_bytes(Path(sys.argv[2]))
 encoder = collection.load(entry)
 rule = encoder.info.preprocessing
 pixels = images.fit(images.decode(data, "new", side=rule.size), rule)
 t.append(time.perf_counter())
 row = vectors.as_stored(encoder.embed_images(pixels[None]))
 t.append(time.perf_counter())
-search.find(collection, [search.Query("new", row)], 10, search.Filters())
+search.find(collection, [query.Query("new", row)], 10, search.Filters())
 t.append(time.perf_counter())
 names = ["import click, numpy, sqlalchemy", "rest of start-up", "decode", "embed", "search"]
 print(json.dumps({n: b - a for n, a, b in zip(names, t, t[1:])}))
