@@ -80,6 +80,10 @@ def ask(
     """
     if not queries and not texts:
         raise QueryError("no query: name an image, the id of an artwork, or words")
+    said = [(text.strip(), weight, less) for given, less in ((texts, False), (minus_texts, True))
+            for text, weight in map(weighed, given)]  # fmt: skip
+    if not all(text for text, _, _ in said):
+        raise QueryError("an empty text asks for nothing; write what the pictures should show")
     parts = [(image, weight, False) for image, weight in map(_weighed_image, queries)]
     parts += [(image, weight, True) for image, weight in map(_weighed_image, minus)]
     if [image for image, _, _ in parts].count("-") > 1:
@@ -87,13 +91,12 @@ def ask(
     part = images.Region.parse(region) if region else None
     if part and len(queries) != 1:
         raise QueryError(f"--region takes one query image, there {'are several' if queries else 'is none'}")
-    entry = question_entry(collection, encoder, words=bool(texts or minus_texts))
+    entry = question_entry(collection, encoder, words=bool(said))
     asked = [
         _query(collection, entry, image, None if less else part, max_pixels, minus=less, weight=weight)
         for image, weight, less in parts
     ]
-    words = _texts(collection, entry, texts, minus=False) + _texts(collection, entry, minus_texts, minus=True)
-    return sorted(asked + words, key=lambda query: query.minus)
+    return sorted(asked + _texts(collection, entry, said), key=lambda query: query.minus)
 
 
 def question_entry(collection: Collection, encoder: str | None, *, words: bool) -> EncoderEntry:
@@ -142,18 +145,17 @@ def _weighed_image(image: Image) -> tuple[Image, float]:
     return weighed(image)
 
 
-def _texts(collection: Collection, entry: EncoderEntry, texts: Sequence[str], *, minus: bool) -> list[Query]:
-    parts = [(text.strip(), weight) for text, weight in map(weighed, texts)]
-    if not all(text for text, _ in parts):
-        raise QueryError("an empty text asks for nothing; write what the pictures should show")
-    if not parts:
+def _texts(collection: Collection, entry: EncoderEntry, said: Sequence[tuple[str, float, bool]]) -> list[Query]:
+    """The parts of a question that are words, given as (text, weight, minus)."""
+    if not said:
         return []
     encoder = collection.load(entry)
     if not isinstance(encoder, TextEncoder):
         raise EncoderError(f"{entry.info.name} knows pictures only, no words; {ADD_WORDS}")
-    rows = encoder.embed_texts([text for text, _ in parts])
+    rows = encoder.embed_texts([text for text, _, _ in said])
     return [
-        Query(text, rows[i : i + 1], minus=minus, weight=weight, is_text=True) for i, (text, weight) in enumerate(parts)
+        Query(text, rows[i : i + 1], minus=less, weight=weight, is_text=True)
+        for i, (text, weight, less) in enumerate(said)
     ]
 
 

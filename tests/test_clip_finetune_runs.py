@@ -63,7 +63,7 @@ class Stopped(Exception):
 def test_a_run_that_was_interrupted_ends_as_one_that_was_not(recipe, start, works, tmp_path, monkeypatch):
     recipe = on(recipe, start)
     whole = tuned(recipe, works, tmp_path / "whole")
-    monkeypatch.setattr("simsearch.classifier.finetune.clip.train.SAVE_EVERY_S", 0.0)
+    monkeypatch.setattr("simsearch.classifier.finetune.phased.SAVE_EVERY_S", 0.0)
     calls = iter(range(100))
 
     def stop(what, done, of):

@@ -9,7 +9,7 @@ from painted_works import paint
 from safetensors.torch import load_file, save_file
 from torch_operators import torch
 
-from simsearch.classifier.finetune import train as trainer
+from simsearch.classifier.finetune import phased
 from simsearch.classifier.finetune.augment import Augment
 from simsearch.classifier.finetune.held_out import merit
 from simsearch.classifier.finetune.network import load_network
@@ -39,8 +39,8 @@ def works(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def saved_at_every_step(monkeypatch):
-    monkeypatch.setattr(trainer, "SAVE_EVERY_S", -1.0)
-    monkeypatch.setattr(trainer, "LOG_EVERY", 1)
+    monkeypatch.setattr(phased, "SAVE_EVERY_S", -1.0)
+    monkeypatch.setattr(phased, "LOG_EVERY", 1)
 
 
 def teacher(works):
@@ -90,7 +90,7 @@ def whole(request, works, tmp_path_factory):
     recipe = replace(RECIPE, cache=Cache(2, 2) if request.param == "cache" else Cache())
     folder = tmp_path_factory.mktemp(request.param)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trainer, "LOG_EVERY", 1)
+        patch.setattr(phased, "LOG_EVERY", 1)
         trained(recipe, works, folder)
     return recipe, folder
 
@@ -131,7 +131,7 @@ def test_the_best_epoch_is_known_after_an_interruption(works, tmp_path):
 
 
 def test_before_anything_was_saved_a_run_begins_anew(works, tmp_path, monkeypatch):
-    monkeypatch.setattr(trainer, "SAVE_EVERY_S", 1e9)
+    monkeypatch.setattr(phased, "SAVE_EVERY_S", 1e9)
     trained(SMALL, works, tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
         trained(SMALL, works, tmp_path / "cut", Stop("phase 1", 1))

@@ -10,7 +10,7 @@ from painted_works import paint
 from safetensors.torch import load_file
 from torch_operators import torch
 
-from simsearch.classifier.finetune import train as trainer
+from simsearch.classifier.finetune import phased
 from simsearch.classifier.finetune.augment import Augment
 from simsearch.classifier.finetune.backbones import load_backbone, normalised
 from simsearch.classifier.finetune.held_out import divided, merit
@@ -80,7 +80,7 @@ def pixels(works, recipe, backbone):
 
 def test_it_learns_what_can_be_seen(works, tmp_path, monkeypatch):
     """The ground's colour says the style, but for one work in eight; nobody's artist is known."""
-    monkeypatch.setattr(trainer, "LOG_EVERY", 1)
+    monkeypatch.setattr(phased, "LOG_EVERY", 1)
     unsigned = replace(works, artists=np.full(len(works), ""))
     recipe = replace(TINY, phases=(Phase(10, "all", 3e-3, 1e-2),))
     done = trained(recipe, unsigned, tmp_path)
@@ -175,7 +175,7 @@ def test_batch_statistics_of_what_learns_reach_the_network_that_is_kept(few, tmp
 
 
 def test_the_rate_follows_the_schedule(few, tmp_path, monkeypatch):
-    monkeypatch.setattr(trainer, "LOG_EVERY", 1)
+    monkeypatch.setattr(phased, "LOG_EVERY", 1)
     trained(replace(TINY, phases=(Phase(3, "all", 1e-3, warmup=0.4),)), few, tmp_path)
     rates = [line["lr"] for line in log(tmp_path) if "lr" in line]
     assert rates == pytest.approx([1e-3 * rate_at(step, len(rates), 0.4) for step in range(len(rates))])
@@ -289,7 +289,7 @@ def test_a_teacher_is_centred_on_what_is_learned_from():
 
 def test_a_teacher_is_imitated(works, tmp_path, monkeypatch):
     """It says the mean colour of a work."""
-    monkeypatch.setattr(trainer, "LOG_EVERY", 1)
+    monkeypatch.setattr(phased, "LOG_EVERY", 1)
     colours = pixels(works, TINY, begun(TINY).backbone).mean((2, 3)).numpy()
     recipe = replace(
         TINY, tasks={}, distill=(Distill("colours", relation=1.0),), phases=(Phase(8, "all", 1e-3, 1e-2),)

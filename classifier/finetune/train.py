@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,9 +16,9 @@ from torch import Tensor, nn
 from simsearch.classifier.finetune.backbones import load_backbone
 from simsearch.classifier.finetune.batches import (
     FromFiles,
+    Order,
     Views,
     cached_views,
-    epoch_order,
     mixed,
     workers_for,
 )
@@ -28,7 +27,6 @@ from simsearch.classifier.finetune.freeze import train_mode
 from simsearch.classifier.finetune.held_out import (
     GALLERY,
     QUERIES,
-    Places,
     class_numbers,
     classes_of,
     divided,
@@ -38,8 +36,9 @@ from simsearch.classifier.finetune.held_out import (
 from simsearch.classifier.finetune.losses import Objective, Targets
 from simsearch.classifier.finetune.measuring import EMBED_BATCH, embedded, figures_of, images_per_s
 from simsearch.classifier.finetune.network import Network, empty_network, parameters_in, save_network
-from simsearch.classifier.finetune.recipe import Phase, Recipe, as_data, steps_an_epoch, steps_of
-from simsearch.classifier.finetune.schedule import learning_layers, parameter_groups, rate_at
+from simsearch.classifier.finetune.phased import Batch, PhasedRun
+from simsearch.classifier.finetune.recipe import Phase, Recipe
+from simsearch.classifier.finetune.schedule import learning_layers, parameter_groups
 from simsearch.classifier.finetune.start import (
     begin_from,
     earlier_run,
@@ -50,23 +49,13 @@ from simsearch.classifier.finetune.state import (
     AVERAGE,
     NETWORK,
     OBJECTIVE,
-    load_modules,
-    load_optimiser,
-    read_place,
-    save_state,
     write_tensors,
 )
 from simsearch.classifier.finetune.view_teachers import teacher_of
 from simsearch.classifier.finetune.works import Works
-from simsearch.errors import TrainingError
 from simsearch.records import Preprocessing
 from simsearch.vectors import Rows
 from simsearch.watch import Watch, silent
-
-SAVE_EVERY_S = 300.0
-LOG_EVERY = 20
-"""Steps between two lines of the log."""
-LOG, RECIPE, BEST = "log.jsonl", "recipe.json", "best-{}.safetensors"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +93,7 @@ def train(
     return run.finish()
 
 
-class Run:
+class Run(PhasedRun):
     """A run and everything it holds in memory."""
 
     def __init__(
@@ -153,15 +142,7 @@ class Run:
     def finish(self) -> Trained:
         """Trains what is left of the recipe and writes the network."""
         began = time.monotonic()
-        place = read_place(self.folder)
-        if place is None:
-            self._write(RECIPE, json.dumps(as_data(self.recipe), indent=2) + "\n", "w")
-            place = {"phase": 0, "epoch": 0, "step": 0, "steps_done": 0, "best": None}
-        else:
-            load_modules(self.folder, self._modules())
-            self.steps_done = int(place["steps_done"])
-        for number in range(int(place["phase"]), len(self.recipe.phases)):
-            self._phase(number, place if number == place["phase"] else None)
+        self._go()
         figures = self._centre_and_measure(len(self.recipe.phases))
         rate = images_per_s(self.average, self._files(0), drawn(self.learn, 4 * EMBED_BATCH, self.recipe.seed))
         seconds = time.monotonic() - began
@@ -175,8 +156,7 @@ class Run:
         save_network(self.average.eval(), self.folder, facts)
         return Trained(self.average, self.folder, figures, parameters_in(self.average), rate, seconds)
 
-    def _phase(self, number: int, place: dict[str, Any] | None) -> None:
-        phase = self.recipe.phases[number]
+    def _groups(self, number: int, phase: Phase) -> list[dict[str, Any]]:
         layers = learning_layers(self.network, phase, self.recipe.cache.below)
         for parameter in self.network.backbone.parameters():
             parameter.requires_grad_(False)
@@ -186,100 +166,40 @@ class Run:
         self._train_mode()
         new = [*self.network.neck.parameters(), *self.network.parts.parameters(), *self.objective.parameters()]
         self.new = [p for p in new if p.requires_grad]
-        groups = parameter_groups(layers, self.new, phase)
-        if not groups:
-            raise TrainingError(
-                f"nothing learns in phase {number + 1} of recipe {self.recipe.name!r}; give its parts a dim, or train "
-                f"more than the head"
-            )
-        optimiser = torch.optim.AdamW(groups)
-        views = min(self.recipe.views, self.recipe.cache.views + 1) if self.recipe.cache.below else self.recipe.views
-        a_epoch = steps_an_epoch(self.recipe, len(self.learn))
-        steps = steps_of(self.recipe, len(self.learn), self.max_steps)[number]
-        step, best, since = 0, None, 0
-        if place and place["step"]:
-            load_optimiser(self.folder, optimiser)
-            step, best, since = int(place["step"]), place["best"], int(place.get("since", 0))
-        saved = time.monotonic()
-        while step < steps:
-            epoch = step // a_epoch
-            order = epoch_order(self.learn, self.recipe, number, epoch, views)[step % a_epoch :][: steps - step]
-            end = step + len(order)
-            for batch, tensors in zip(order, self.views.batches(order), strict=True):
-                rate = rate_at(step, steps, phase.warmup)
-                for group in optimiser.param_groups:
-                    group["lr"] = group["peak"] * rate
-                self._step(batch, tensors, phase, optimiser, number, step, step / a_epoch)
-                step, self.steps_done = step + 1, self.steps_done + 1
-                self.watch(f"phase {number + 1}", step, steps)
-                if step < end and time.monotonic() - saved > SAVE_EVERY_S:  # at its end an epoch is measured first
-                    self._save(optimiser, number, epoch, step, best, since)
-                    saved = time.monotonic()
-            figures = self._centre_and_measure(number, step / a_epoch)
-            value = merit(figures)
-            if self.recipe.patience and np.isfinite(value):
-                better = best is None or value > best
-                best, since = (value, 0) if better else (best, since + 1)
-                if better:
-                    self._keep(BEST.format(number + 1), objective=True)
-                elif since >= self.recipe.patience:
-                    break
-            self._save(optimiser, number, epoch + 1, step, best, since)
-            saved = time.monotonic()
-        if self.recipe.patience and best is not None:
-            self._take_back(BEST.format(number + 1))
-        self._keep(f"phase-{number + 1}.safetensors")
-        fresh = torch.optim.AdamW([nn.Parameter(torch.zeros(1))])
-        self._save(fresh, number + 1, 0, 0, None, 0)
+        return parameter_groups(layers, self.new, phase)
+
+    def _views_a_work(self) -> int:
+        views, cache = self.recipe.views, self.recipe.cache
+        return min(views, cache.views + 1) if cache.below else views
+
+    def _batches(self, order: Order) -> Iterable[list[Tensor]]:
+        return self.views.batches(order)
 
     # -- one step ------------------------------------------------------------------------------------------------------
 
-    def _step(
-        self, batch: tuple[Places, Places], views: list[Tensor], phase: Phase, optimiser: torch.optim.Optimizer,
-        number: int, step: int, epoch: float,
-    ) -> None:  # fmt: skip
-        began = time.monotonic()
+    def _losses(
+        self, batch: Batch, tensors: list[Tensor], phase: Phase, draw: np.random.Generator
+    ) -> dict[str, Tensor]:
         works, numbers = batch
-        torch.manual_seed(hash((self.recipe.seed, number, step)) & 0x7FFFFFFF)
-        draw = np.random.default_rng([self.recipe.seed, number, step])
-        shares = [torch.eye(len(works), device=self.device) for _ in views]
-        prepared = [self._dropped(view, phase.patch_dropout, draw) for view in views]
+        shares = [torch.eye(len(works), device=self.device) for _ in tensors]
+        prepared = [self._dropped(view, phase.patch_dropout, draw) for view in tensors]
         if phase.mix and draw.random() < phase.mix:
             prepared[0], shares[0] = mixed(prepared[0], draw)
         with self.autocast():
             parts = self.upper(torch.cat(prepared))
-        each = [{name: rows.float().chunk(len(views))[i] for name, rows in parts.items()} for i in range(len(views))]
+        views = range(len(tensors))
+        each = [{name: rows.float().chunk(len(tensors))[i] for name, rows in parts.items()} for i in views]
         where = torch.from_numpy(works)
         targets = Targets(
             {kind: labels[where].to(self.device) for kind, labels in self.labels.items()},
             [[teacher.rows(works, view).to(self.device) for view in numbers] for teacher in self.teachers],
             shares,
         )
-        losses = self.objective(each, targets)
-        if not losses:  # of a batch without labels nothing can be said
-            return
-        loss = self.objective.total(losses)
-        if phase.l1:
-            loss = loss + phase.l1 * sum(p.abs().sum() for p in self.new)
-        if not bool(torch.isfinite(loss)):
-            raise TrainingError(
-                f"the loss of recipe {self.recipe.name!r} is no longer a number at step {step} of phase {number + 1}; "
-                f"lower lr or head_lr, or train in float32"
-            )
-        optimiser.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss)
-        learned = [p for group in optimiser.param_groups for p in group["params"]]
-        nn.utils.clip_grad_norm_(learned, self.recipe.clip)
-        optimiser.step()
-        self._follow()
-        if step % LOG_EVERY == 0:
-            took = max(1e-9, time.monotonic() - began)
-            self._log(
-                {"phase": number + 1, "epoch": round(epoch, 4), "step": step,
-                 "lr": optimiser.param_groups[0]["lr"], "loss": round(float(loss.detach()), 5),
-                 "losses": {name: round(float(value.detach()), 5) for name, value in losses.items()},
-                 "images_per_s": round(len(works) * len(views) / took, 2)}
-            )  # fmt: skip
+        losses: dict[str, Tensor] = self.objective(each, targets)
+        return losses
+
+    def _total(self, losses: dict[str, Tensor]) -> Tensor:
+        return self.objective.total(losses)
 
     def _parts_of(self, x: Tensor) -> dict[str, Tensor]:
         backbone = self.network.backbone
@@ -305,9 +225,7 @@ class Run:
         train_mode(self.network.backbone, {p for p in self.network.backbone.parameters() if p.requires_grad})
 
     @torch.no_grad()
-    def _follow(self) -> None:
-        """Moves the average of the weights; it follows faster while it is young."""
-        keep = min(self.recipe.ema, (1 + self.steps_done) / (10 + self.steps_done))
+    def _follow(self, keep: float) -> None:
         for mean, now in zip(self.average.parameters(), self.network.parameters(), strict=True):
             mean.lerp_(now, 1 - keep)  # also of what no longer learns: it may be behind
         for kept, told in zip(self.average.buffers(), self.network.buffers(), strict=True):
@@ -328,9 +246,11 @@ class Run:
             return {}
         figures = figures_of(self.average, self.objective, self.works, queries, asked, gallery, there, self.sizes)
         if epoch is not None:
-            shown = {name: round(value, 5) for name, value in figures.items()}
-            self._log({"phase": number + 1, "epoch": round(epoch, 4), "held_out": shown})
+            self._log_held_out(number, epoch, figures)
         return figures
+
+    def _measured(self, number: int, epoch: float) -> float:
+        return merit(self._centre_and_measure(number, epoch))
 
     # -- rooms of the run ----------------------------------------------------------------------------------------------
 
@@ -351,22 +271,11 @@ class Run:
     def _modules(self) -> dict[str, nn.Module]:
         return {NETWORK: self.network, AVERAGE: self.average, OBJECTIVE: self.objective}
 
-    def _save(
-        self, optimiser: torch.optim.Optimizer, phase: int, epoch: int, step: int, best: float | None, since: int
-    ) -> None:
-        place = {
-            "phase": phase, "epoch": epoch, "step": step, "steps_done": self.steps_done, "best": best, "since": since,
-        }  # fmt: skip
-        save_state(self.folder, self._modules(), optimiser, place)
-
-    def _keep(self, name: str, objective: bool = False) -> None:
-        tensors = self.average.state_dict()
-        if objective:
-            tensors |= {f"{OBJECTIVE}/{key}": value for key, value in self.objective.state_dict().items()}
-        write_tensors(tensors, self.folder / name)
+    def _keep(self, name: str) -> None:
+        own = {f"{OBJECTIVE}/{key}": value for key, value in self.objective.state_dict().items()}
+        write_tensors(self.average.state_dict() | own, self.folder / name)
 
     def _take_back(self, name: str) -> None:
-        """Goes back to what :meth:`_keep` kept, the class directions included."""
         kept = load_file(self.folder / name)
         learned = {key: kept.pop(key) for key in list(kept) if key.startswith(f"{OBJECTIVE}/")}
         self.average.load_state_dict(kept)
@@ -374,13 +283,5 @@ class Run:
         if learned:
             self.objective.load_state_dict({key.partition("/")[2]: value for key, value in learned.items()})
 
-    def _log(self, line: dict[str, Any]) -> None:
-        self._write(LOG, json.dumps(line) + "\n", "a")
-
-    def _write(self, name: str, text: str, mode: str) -> None:
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with (self.folder / name).open(mode, encoding="utf-8") as file:
-                file.write(text)
-        except OSError as error:
-            raise TrainingError(f"{self.folder / name} cannot be written: {error.strerror or error}") from error
+    def _phase_ended(self, number: int) -> None:
+        write_tensors(self.average.state_dict(), self.folder / f"phase-{number + 1}.safetensors")

@@ -22,6 +22,13 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
+def check_pixels(pixels: Pixels, info: EncoderInfo) -> None:
+    """Raises ValueError where pixels are not (n, size, size, 3) uint8, as the encoder's preprocessing makes them."""
+    size = info.preprocessing.size
+    if pixels.dtype != np.uint8 or pixels.shape[1:] != (size, size, 3):
+        raise ValueError(f"{info} takes uint8 pixels (n, {size}, {size}, 3), not {pixels.dtype} {pixels.shape}")
+
+
 @runtime_checkable
 class Encoder(Protocol):
     """Turns pictures into embeddings. Deterministic; order is kept; a batch gives what its images give one by one."""

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from simsearch.encoders.base import Pixels, usable_cores
+from simsearch.encoders.base import Pixels, check_pixels, usable_cores
 from simsearch.encoders.tokenizer import CLEANINGS, TOKENIZER, Tokenizer, cut_notice
 from simsearch.errors import EmbeddingError, EncoderError
 from simsearch.records import EncoderInfo, Preprocessing
@@ -70,11 +70,7 @@ class OnnxEncoder:
 
     def embed_images(self, pixels: Pixels) -> Rows:
         """Unit rows (n, dim) float32 for sRGB pixels (n, size, size, 3) uint8."""
-        size = self.info.preprocessing.size
-        if pixels.dtype != np.uint8 or pixels.shape[1:] != (size, size, 3):
-            raise ValueError(
-                f"{self.info} takes uint8 pixels (n, {size}, {size}, 3), not {pixels.dtype} {pixels.shape}"
-            )
+        check_pixels(pixels, self.info)
         if not len(pixels):
             return np.empty((0, self.info.dim), np.float32)
         return self._image.rows(normalised(pixels, self.info.preprocessing), self.info.dim)

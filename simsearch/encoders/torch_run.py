@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from simsearch.encoders.base import Pixels
+from simsearch.encoders.base import Pixels, check_pixels
 from simsearch.encoders.running import Running
 from simsearch.errors import EmbeddingError, EncoderError
 from simsearch.records import EncoderInfo, Preprocessing
@@ -139,11 +139,7 @@ class TorchEncoder:
 
         Raises EmbeddingError where the network gives a number that is not finite.
         """
-        size = self.info.preprocessing.size
-        if pixels.dtype != np.uint8 or pixels.shape[1:] != (size, size, 3):
-            raise ValueError(
-                f"{self.info} takes uint8 pixels (n, {size}, {size}, 3), not {pixels.dtype} {pixels.shape}"
-            )
+        check_pixels(pixels, self.info)
         if not len(pixels):
             return np.empty((0, self.info.dim), np.float32)
         given = np.ascontiguousarray(pixels)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from simsearch.classifier.finetune.batches import FromFiles, epoch_order, workers_for
+from simsearch.classifier.finetune.batches import FromFiles, Order, workers_for
 from simsearch.classifier.finetune.clip.backbone import Clip, load_clip, location_of_recipe
 from simsearch.classifier.finetune.clip.kept import Kept
 from simsearch.classifier.finetune.clip.layers import projections, tower_layers
@@ -27,29 +25,21 @@ from simsearch.classifier.finetune.clip.result import finish
 from simsearch.classifier.finetune.clip.telling import Telling
 from simsearch.classifier.finetune.device import autocast_for, chosen_device
 from simsearch.classifier.finetune.freeze import topmost, train_mode
-from simsearch.classifier.finetune.held_out import Places, class_numbers, classes_of, divided
+from simsearch.classifier.finetune.held_out import class_numbers, classes_of, divided
 from simsearch.classifier.finetune.losses import ClassLayer, Objective, Targets
-from simsearch.classifier.finetune.recipe import Phase, Recipe, as_data, share_of, steps_an_epoch, steps_of
-from simsearch.classifier.finetune.runs import LOG, Notice
-from simsearch.classifier.finetune.schedule import parameter_groups, rate_at
+from simsearch.classifier.finetune.phased import Batch, PhasedRun
+from simsearch.classifier.finetune.recipe import Phase, Recipe, share_of
+from simsearch.classifier.finetune.runs import Notice
+from simsearch.classifier.finetune.schedule import parameter_groups
 from simsearch.classifier.finetune.state import (
     AVERAGE,
     NETWORK,
     OBJECTIVE,
-    load_modules,
-    load_optimiser,
-    read_place,
-    save_state,
     write_tensors,
 )
 from simsearch.classifier.finetune.works import Works
-from simsearch.errors import TrainingError
 from simsearch.watch import Watch, silent
 
-RECIPE, BEST = "recipe.json", "best-{}.safetensors"
-SAVE_EVERY_S = 300.0
-LOG_EVERY = 20
-"""Steps between two lines of the log."""
 CAPTIONS = "captions"
 """The name of the loss of captions in the log."""
 
@@ -91,7 +81,7 @@ def tune(
     return ClipRun(recipe, works, folder, device, precision, compiled, max_steps, watch, notice or print).finish()
 
 
-class ClipRun:
+class ClipRun(PhasedRun):
     """A run and everything it holds in memory."""
 
     def __init__(
@@ -129,110 +119,45 @@ class ClipRun:
         self.numbers = {kind: torch.from_numpy(n) for kind, n in class_numbers(works, self.sizes, recipe).items()}
         self.looking = Looking(recipe, works, self.learn, self.held, self.sizes, self.clip, self._files, self.autocast)
         self.steps_done = 0
+        self.source = self._files(workers_for(len(self.learn), self.device))
 
     # -- the whole -----------------------------------------------------------------------------------------------------
 
     def finish(self) -> Tuned:
         """Trains what is left of the recipe, mixes the weights, and writes the model."""
-        place = read_place(self.folder)
-        if place is None:
-            self._write(RECIPE, json.dumps(as_data(self.recipe), indent=2) + "\n", "w")
-            place = {"phase": 0, "step": 0, "steps_done": 0, "best": None}
-        else:
-            load_modules(self.folder, self._modules())
-            self.steps_done = int(place["steps_done"])
-        for number in range(int(place["phase"]), len(self.recipe.phases)):
-            self._phase(number, place if number == place["phase"] else None)
+        self._go()
         self.weights.take(self.average)
         done = finish(self)
         return Tuned(**done)
 
-    def _phase(self, number: int, place: dict[str, Any] | None) -> None:
-        phase = self.recipe.phases[number]
-        optimiser = self._optimiser(number, phase)
-        a_epoch = steps_an_epoch(self.recipe, len(self.learn))
-        steps = steps_of(self.recipe, len(self.learn), self.max_steps)[number]
-        step, best, since = 0, None, 0
-        if place and place["step"]:
-            load_optimiser(self.folder, optimiser)
-            step, best, since = int(place["step"]), place["best"], int(place.get("since", 0))
-        files, saved = self._files(workers_for(len(self.learn), self.device)), time.monotonic()
-        while step < steps:
-            epoch = step // a_epoch
-            order = epoch_order(self.learn, self.recipe, number, epoch, 1)[step % a_epoch :][: steps - step]
-            end = step + len(order)
-            for (works, _), (pixels,) in zip(order, files.batches(order), strict=True):
-                rate = rate_at(step, steps, phase.warmup)
-                for group in optimiser.param_groups:
-                    group["lr"] = group["peak"] * rate
-                self._step(works, pixels, phase, optimiser, number, step, step / a_epoch)
-                step, self.steps_done = step + 1, self.steps_done + 1
-                self.watch(f"phase {number + 1}", step, steps)
-                if step < end and time.monotonic() - saved > SAVE_EVERY_S:
-                    self._save(optimiser, number, step, best, since)
-                    saved = time.monotonic()
-            value = self._measured(number, step / a_epoch)
-            if self.recipe.patience and np.isfinite(value):
-                better = best is None or value > best
-                best, since = (value, 0) if better else (best, since + 1)
-                if better:
-                    write_tensors(self.average.state_dict(), self.folder / BEST.format(number + 1))
-                elif since >= self.recipe.patience:
-                    break
-            self._save(optimiser, number, step, best, since)
-            saved = time.monotonic()
-        if self.recipe.patience and best is not None:
-            self.average.load_state_dict(load_file(self.folder / BEST.format(number + 1)))
-            self.weights.take(self.average)
-        self._save(torch.optim.AdamW([nn.Parameter(torch.zeros(1))]), number + 1, 0, None, 0)
+    def _batches(self, order: Order) -> Iterable[list[Tensor]]:
+        return self.source.batches(order)
 
-    # -- one step ------------------------------------------------------------------------------------------------------
+    def _phase_ended(self, number: int) -> None:
+        """Nothing: a CLIP is large, and what it takes to go on is saved in any case."""
 
-    def _step(
-        self, works: Places, pixels: Tensor, phase: Phase, optimiser: torch.optim.Optimizer, number: int, step: int,
-        epoch: float,
-    ) -> None:  # fmt: skip
-        began = time.monotonic()
-        torch.manual_seed(hash((self.recipe.seed, number, step)) & 0x7FFFFFFF)
-        if self.packed:
-            self.packed.restore()
-        with self.autocast():
-            images = self.encode(pixels)
-        images = normalize(images.float(), dim=1)
-        losses = self._losses(images, works, np.random.default_rng([self.recipe.seed, number, step]))
-        if not losses:  # of a batch without captions and labels nothing can be said
-            return
-        loss = torch.stack([self._weight(name) * value for name, value in losses.items()]).sum()
-        if phase.l1:
-            loss = loss + phase.l1 * sum(p.abs().sum() for p in self.new)
-        if not bool(torch.isfinite(loss)):
-            raise TrainingError(
-                f"the loss of recipe {self.recipe.name!r} is no longer a number at step {step} of phase {number + 1}; "
-                f"lower lr or head_lr, or train in float32"
-            )
-        optimiser.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss)
-        nn.utils.clip_grad_norm_([p for group in optimiser.param_groups for p in group["params"]], self.recipe.clip)
-        optimiser.step()
+    def _follow(self, keep: float) -> None:
         with torch.no_grad():
             self.clip.model.logit_scale.clamp_(0, largest_scale())
-        self.average.follow(self.weights, min(self.recipe.ema, (1 + self.steps_done) / (10 + self.steps_done)))
-        if step % LOG_EVERY == 0:
-            took = max(1e-9, time.monotonic() - began)
-            self._log(
-                {"phase": number + 1, "epoch": round(epoch, 4), "step": step, "lr": optimiser.param_groups[0]["lr"],
-                 "loss": round(float(loss.detach()), 5),
-                 "losses": {name: round(float(value.detach()), 5) for name, value in losses.items()},
-                 "images_per_s": round(len(works) / took, 2)}
-            )  # fmt: skip
+        self.average.follow(self.weights, keep)
+
+    def _total(self, losses: dict[str, Tensor]) -> Tensor:
+        return torch.stack([self._weight(name) * value for name, value in losses.items()]).sum()
 
     def _weight(self, name: str) -> float:
         return self.recipe.captions.weight if name == CAPTIONS else self.objective.weight(name)
 
-    def _losses(self, images: Tensor, works: Places, random: np.random.Generator) -> dict[str, Tensor]:
-        """Each term's loss for unit rows (B, d) of images, not weighted."""
+    def _losses(
+        self, batch: Batch, tensors: list[Tensor], phase: Phase, draw: np.random.Generator
+    ) -> dict[str, Tensor]:
+        works, _ = batch
+        if self.packed:
+            self.packed.restore()
+        with self.autocast():
+            images = self.encode(tensors[0])
+        images = normalize(images.float(), dim=1)
         losses: dict[str, Tensor] = {}
-        drawn = self.telling.draw(works, random) if self.telling else None
+        drawn = self.telling.draw(works, draw) if self.telling else None
         if self.telling and drawn and drawn.texts:
             with self.autocast():
                 texts = self.clip.model.encode_text(self.clip.tokens(drawn.texts).to(self.device))
@@ -250,7 +175,7 @@ class ClipRun:
 
     # -- what learns ---------------------------------------------------------------------------------------------------
 
-    def _optimiser(self, number: int, phase: Phase) -> torch.optim.Optimizer:
+    def _groups(self, number: int, phase: Phase) -> list[dict[str, Any]]:
         model, lora = self.clip.model, self.tuner is not None
         for parameter in model.parameters():
             parameter.requires_grad_(False)
@@ -258,15 +183,10 @@ class ClipRun:
         self.new = [*self._heads(), *(p for p in self.objective.parameters() if p.requires_grad)]
         for parameter in (*(p for layer in layers for p in layer), *self._heads()):
             parameter.requires_grad_(True)
-        groups = parameter_groups(layers, self.new, phase)
-        if not groups:
-            raise TrainingError(
-                f"nothing learns in phase {number + 1} of recipe {self.recipe.name!r}; train more than the head"
-            )
         model.train()
         self.objective.train()
         train_mode(model, {p for p in model.parameters() if p.requires_grad})
-        return torch.optim.AdamW(groups)
+        return parameter_groups(layers, self.new, phase)
 
     def _heads(self) -> list[nn.Parameter]:
         """The maps to the common space; with adapters, which leave the weights as they are, the scale alone."""
@@ -316,8 +236,7 @@ class ClipRun:
         self.clip.model.train()
         train_mode(self.clip.model, {p for p in self.clip.model.parameters() if p.requires_grad})
         if figures:
-            shown = {name: round(value, 5) for name, value in figures.items()}
-            self._log({"phase": number + 1, "epoch": round(epoch, 4), "held_out": shown})
+            self._log_held_out(number, epoch, figures)
         return task_of(figures, self.recipe)
 
     # -- rooms of the run ----------------------------------------------------------------------------------------------
@@ -329,17 +248,9 @@ class ClipRun:
     def _modules(self) -> dict[str, nn.Module]:
         return {NETWORK: self.weights, AVERAGE: self.average, OBJECTIVE: self.objective}
 
-    def _save(self, optimiser: torch.optim.Optimizer, phase: int, step: int, best: float | None, since: int) -> None:
-        place = {"phase": phase, "step": step, "steps_done": self.steps_done, "best": best, "since": since}
-        save_state(self.folder, self._modules(), optimiser, place)
+    def _keep(self, name: str) -> None:
+        write_tensors(self.average.state_dict(), self.folder / name)
 
-    def _log(self, line: dict[str, Any]) -> None:
-        self._write(LOG, json.dumps(line) + "\n", "a")
-
-    def _write(self, name: str, text: str, mode: str) -> None:
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with (self.folder / name).open(mode, encoding="utf-8") as file:
-                file.write(text)
-        except OSError as error:
-            raise TrainingError(f"{self.folder / name} cannot be written: {error.strerror or error}") from error
+    def _take_back(self, name: str) -> None:
+        self.average.load_state_dict(load_file(self.folder / name))
+        self.weights.take(self.average)
