@@ -52,7 +52,7 @@ def trade_off_figure(trade_off: Mapping[str, Any], name: str) -> Figure:
     _sober(axis)
     axis.set_title(_clipped(name), loc="left", fontsize=10, color=INK, pad=20, parse_math=False)
     axis.annotate(
-        "share of tuned weights beside each point; ringed: chosen; dashed: least kept", (0, 1), (0, 6),
+        "share of tuned weights; ring: chosen; dashes: least kept", (0, 1), (0, 6),
         xycoords="axes fraction", textcoords="offset points", fontsize=SMALL, color=QUIET,
     )  # fmt: skip
     axis.set_xlabel(trade_off["retained"], parse_math=False)
