@@ -18,7 +18,7 @@ from simsearch.collection import CURRENT_ENCODERS, Collection, EncoderEntry, ope
 from simsearch.encoders.base import Encoder
 from simsearch.encoders.registry import DEFAULT, load_encoder, location_of
 from simsearch.encoders.running import Running
-from simsearch.errors import IndexFileError, SourceError
+from simsearch.errors import EncoderError, IndexFileError, SourceError
 from simsearch.index.ivf import FEWEST
 from simsearch.indexer.changes import Changes
 from simsearch.indexer.describing import Describing, Scanned
@@ -102,7 +102,14 @@ def _encoders(collection: Collection, options: Options) -> list[Encoder]:
         if not entries:
             return [load_encoder(DEFAULT)]
         current = collection.current_encoders()
-        return [collection.load(entry, options.running) for entry in entries if entry.number in current]
+        default, *others = (entry for entry in entries if entry.number in current)
+        loaded = [collection.load(default, options.running)]
+        for entry in others:  # what cannot be loaded any more must not keep the default from new works
+            try:
+                loaded.append(collection.load(entry, options.running))
+            except EncoderError as error:
+                collection.notice(f"{entry.info.name} is not brought up to date: {error}")
+        return loaded
     named = [options.encoder] if isinstance(options.encoder, str) else options.encoder
     found: dict[tuple[str, str], Encoder] = {}
     for name in named:
@@ -143,7 +150,12 @@ class _Run:
         with _collector_at_rest(), self.collection.catalog.snapshot():  # a bad list or table leaves no trace
             scans = list(self._scan(asked))
             self.entry = EncoderEntry(self.writer.add_encoder(self.encoder.info, location), self.encoder.info, location)
-            current = self.collection.current_encoders() | {self.entry.number}
+            same = {
+                entry.number
+                for entry in self.collection.encoders()
+                if entry.info.name == self.encoder.info.name or entry.location == location
+            }  # other weights under this name or in this place are superseded
+            current = (self.collection.current_encoders() - same) | {self.entry.number}
             self.writer.set_meta(CURRENT_ENCODERS, json.dumps(sorted(current)))
             if self.is_default:
                 self.writer.set_meta("default_encoder", str(self.entry.number))

@@ -49,7 +49,7 @@ MEANINGS = {
     "content": ("*clip*", "art*", "*dinov2*", "*efficientnet*", "*resnet*"),
     "colour": ("color",),
 }
-"""What like may mean, with the names of the encoders that tell it, the best first; docs/encoders.md has the figures."""
+"""What like may mean, with the names of the encoders that tell it, the best first; docs/search.md has the figures."""
 EXAMPLES = {"style": "clip:ViT-B-32/laion2b_s34b_b79k", "content": "clip:ViT-B-32/laion2b_s34b_b79k", "colour": "color"}
 
 

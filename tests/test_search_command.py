@@ -171,6 +171,31 @@ def test_one_run_embeds_by_several_encoders_and_the_next_keeps_them_current(tmp_
     assert len(command("similar", "art/red.png", "--by", "color", "--json", cwd=tmp_path).records) == 1
 
 
+def test_an_encoder_that_took_the_place_of_another_is_current_alone(tmp_path, flag, tiny_network, command):
+    (tmp_path / "art").mkdir()
+    flag("rrrr").save(tmp_path / "art" / "red.png")
+    tiny = tiny_network(tmp_path / "tiny")
+    command("index", "art", "--encoder", tiny, "--encoder", "color", cwd=tmp_path)
+    tiny_network(tiny, revision="2", flipped=True)
+    command("index", "--encoder", tiny, cwd=tmp_path)
+    flag("bbbb").save(tmp_path / "art" / "blue.png")
+    (report,) = command("index", "--json", cwd=tmp_path).records
+    assert [each["encoder"] for each in (report, *report["followed_by"])] == ["tiny", "color"]
+
+
+def test_an_encoder_that_is_gone_keeps_no_other_from_new_works(tmp_path, flag, tiny_network, command):
+    (tmp_path / "art").mkdir()
+    flag("rrrr").save(tmp_path / "art" / "red.png")
+    tiny = tiny_network(tmp_path / "tiny")
+    command("index", "art", "--encoder", "color", "--encoder", tiny, cwd=tmp_path)
+    tiny.rename(tmp_path / "away")
+    flag("bbbb").save(tmp_path / "art" / "blue.png")
+    done = command("index", "--json", cwd=tmp_path)
+    assert (done.records[0]["encoder"], done.records[0]["embedded"]) == ("color", 1)
+    assert done.records[0]["followed_by"] == []
+    assert "tiny is not brought up to date: there is no encoder" in done.err
+
+
 def test_an_option_for_networks_of_torch_needs_one(tmp_path, flag, command):
     (tmp_path / "art").mkdir()
     flag("rrrr").save(tmp_path / "art" / "red.png")

@@ -48,7 +48,7 @@ def similar(
     --text "0.5:at night". The score is the cosine of the embeddings; `nearer than` says what share of random pairs of
     this collection score lower.
     """
-    from simsearch import blend, search
+    from simsearch import search
     from simsearch.query import ask
 
     if options["blend"] and options["encoder"]:
@@ -61,6 +61,8 @@ def similar(
     parts = {name: options[name] for name in ("minus", "texts", "minus_texts", "region", "max_pixels")}
     with opened, opened.catalog.snapshot():
         if options["blend"]:
+            from simsearch import blend
+
             weights = blend.parse_blend(options["blend"])
             asked, hits = blend.blended(opened, queries, weights, options["k"], filters=filters, **parts)
         else:
